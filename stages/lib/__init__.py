@@ -1,0 +1,1 @@
+"""Libraries that stages share. A stage imports from here, never from another stage."""

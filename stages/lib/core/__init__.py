@@ -1,0 +1,1 @@
+"""What every stage needs: artifacts, errors, seeds, progress. Standard library and numpy only."""

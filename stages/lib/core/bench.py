@@ -1,0 +1,71 @@
+"""Benchmarks: ours and a peer timed in turns in one run, so that a busy machine slows both."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stages.lib.core.artifacts import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One line of a bench file. ratio > 1: ours is better; `ratio_runs` holds each run's ratio."""
+
+    id: str
+    ours: float
+    peer: float
+    peer_name: str
+    peer_version: str
+    ratio: float
+    ratio_runs: Sequence[float]
+    unit: str
+    runs: int
+    device: dict[str, Any]
+
+
+def compare_speed(
+    id: str,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    work: float,
+    unit: str,
+    runs: int,
+    peer_name: str,
+    peer_version: str,
+    device: dict[str, Any],
+) -> Comparison:
+    """Time both, alternating, after one untimed call each.
+
+    work  units of work in one call (`unit` is work per second, for instance "GB/s"): higher is better.
+    The figures are the medians over `runs`; the ratio is the median of the runs' ratios.
+    """
+    ours(), peer()
+    pairs = [(_cpu_s(ours), _cpu_s(peer)) for _ in range(runs)]
+    ratios = [peer_s / ours_s for ours_s, peer_s in pairs]
+    return Comparison(
+        id=id,
+        ours=work / median(ours_s for ours_s, _ in pairs),
+        peer=work / median(peer_s for _, peer_s in pairs),
+        peer_name=peer_name,
+        peer_version=peer_version,
+        ratio=median(ratios),
+        ratio_runs=ratios,
+        unit=unit,
+        runs=runs,
+        device=device,
+    )
+
+
+def write_bench(path: str | Path, comparisons: Sequence[Comparison]) -> None:
+    write_json(path, [asdict(c) for c in comparisons])
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    # CPU time of this process: one thread's work is not made longer by a neighbour
+    start_s = time.process_time()
+    work()
+    return time.process_time() - start_s
