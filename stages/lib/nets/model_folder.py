@@ -57,7 +57,7 @@ def write_weights(folder: str | Path, state: Mapping[str, torch.Tensor], info: M
 def read_model(folder: str | Path) -> tuple[nn.Module, ModelInfo]:
     """The network in evaluation mode, on the CPU, and what is known of it.
 
-    Raises InputError where the weights are damaged, do not fit the network, or differ from model.json's digest.
+    Raises InputError where the weights are damaged, do not fit the network, or lack model.json's digest.
     """
     folder = Path(folder)
     record = read_json(folder / "model.json")
