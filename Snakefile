@@ -1,0 +1,35 @@
+# Entry point: ./repro run, or plain `snakemake --config scale=smoke minifloats` after set-up.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/teachers.smk"
+include: "workflow/rules/quantization.smk"
+include: "workflow/rules/claims.smk"
+
+
+check_storage_classes()
+
+
+localrules:
+    all,
+    datasets,
+    teachers,
+    minifloats,
+    bench,
+
+
+# the main job: every paper that is built, its claims and the report
+rule all:
+    default_target: True
+    input:
+        rules.minifloats.input,
+        rules.teachers.input,
+        f"results/{SCALE}/claims.json",
+        f"results/{SCALE}/report.html",

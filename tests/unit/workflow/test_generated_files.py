@@ -1,0 +1,25 @@
+"""Generated files are what the sources say, and git keeps what the storage classes say."""
+
+import subprocess
+
+from workflow.lib import storage
+from workflow.lib.generate import generated
+from workflow.lib.settings import ROOT
+
+
+def test_generated_files_are_in_sync():
+    stale = [name for name, text in generated().items() if (ROOT / name).read_text() != text]
+    assert not stale, "run envs/py main -m workflow.lib.generate"
+
+
+def test_every_setting_has_a_meaning():
+    rows = [line for line in generated()["docs/configuration.md"].splitlines() if line.startswith("| `")]
+    silent = [line.split("|")[1].strip() for line in rows if not line.rstrip(" |").split("|")[-1].strip()]
+    assert not silent
+
+
+def test_gitignore_keeps_git_outputs_and_hides_the_rest():
+    for pattern, kept_by in storage.read_declarations().items():
+        path = pattern.format(scale="laptop", model="m-s0", dataset="digits", split="train")
+        ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+        assert ignored is (kept_by != "git"), pattern

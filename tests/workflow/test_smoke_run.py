@@ -1,0 +1,127 @@
+"""The smoke scale end to end, and what a change makes stale."""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from tests.workflow.conftest import ROOT
+
+BELOW_SWEEP = {
+    "plot_format_sweep": 1,
+    "measure_format_sweep": 1,
+    "collect_minifloats": 1,
+    "judge_claims": 1,
+    "write_report": 1,
+}
+
+
+def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
+    claims = json.loads((finished.root / "results/smoke/claims.json").read_text())
+    verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+    assert all(claim["verdict"] and claim["reason"] for claim in claims)
+    assert [verdicts[id] for id in ("M1", "M2", "M3")] == ["reproduced"] * 3
+    page = (finished.root / "results/smoke/report.html").read_text()
+    assert "<svg" in page
+    # nothing is fetched from anywhere when the page is opened
+    assert not re.findall(r'(?:src|href)\s*=\s*"(?!#)[^"]*//', page)
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert not finished.planned()
+
+
+def test_touched_sources_and_comments_plan_nothing(finished, edit):
+    later = time.time() + 100
+    for pattern in ("stages/**/*.py", "config/*.yaml", "workflow/rules/*.smk"):
+        for file in finished.root.glob(pattern):
+            os.utime(file, (later, later))
+    edit("stages/quantization/ptq.py", "import", "# a remark\nimport")
+    edit("config/smoke.yaml", "quantization:", "# a remark\nquantization:")
+    assert not finished.planned()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("config/smoke.yaml", "test_images: 200", "test_images: 150", {"sweep_formats": 1, **BELOW_SWEEP}),
+        (
+            "config/smoke.yaml",
+            "epochs: 6",
+            "epochs: 7",
+            {"train_teacher": 1, "plot_training": 1, "sweep_formats": 1, **BELOW_SWEEP},
+        ),
+        (
+            "stages/claims/intervals.py",
+            "import",
+            "EDITED = True\nimport",
+            {"judge_claims": 1, "write_report": 1},
+        ),
+        (
+            "stages/quantization/plot_format_sweep.py",
+            "import argparse",
+            "import argparse\n\nEDITED = True",
+            {"plot_format_sweep": 1, "write_report": 1},
+        ),
+        ("stages/lib/nets/vit.py", "import", "EDITED = True\nimport", {}),
+    ],
+)
+def test_a_change_reruns_exactly_its_descendants(finished, edit, name, old, new, expected):
+    edit(name, old, new)
+    assert dict(finished.planned()) == expected
+
+
+def test_every_command_runs_without_snakemake(finished):
+    dry = finished.snakemake("--dry-run", "--forceall", "--printshellcmds", "--quiet", "progress")
+    commands = re.findall(r"^\s*(envs/py .*)$", dry.stdout + dry.stderr, flags=re.MULTILINE)
+    rules = len(re.findall(r"^rule ", dry.stdout + dry.stderr, flags=re.MULTILINE))
+    assert len(commands) == rules > 10
+    for command in commands:
+        done = subprocess.run(["bash", "-c", command], cwd=finished.root, check=False)
+        assert done.returncode == 0, command
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "workstation", "paper"])
+def test_every_scale_can_be_planned(finished, scale):
+    assert finished.planned("--forceall", scale=scale)["judge_claims"] == 1
+
+
+def test_results_of_one_scale_leave_another_alone(finished):
+    assert "train_teacher" in finished.planned(scale="laptop")
+    assert not finished.planned(scale="smoke")
+
+
+def test_a_wrong_key_is_one_sentence(finished, edit):
+    edit("config/smoke.yaml", "quantization:", "quantisation:")
+    done = finished.snakemake("--dry-run")
+    assert done.returncode != 0
+    assert "config/smoke.yaml: quantisation is not a known key; did you mean quantization?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rules_are_lint_clean(finished):
+    done = finished.snakemake("--lint")
+    remarks = re.findall(r"^\s*\* (.*)$", done.stdout + done.stderr, flags=re.MULTILINE)
+    # environments are our own venvs, which the linter does not know
+    assert [r for r in remarks if "Specify a conda environment or container" not in r] == []
+
+
+def test_a_data_set_that_no_source_has_is_left_out(finished):
+    preflight = finished.root / "data" / "preflight.json"
+    answer = {"available": False, "source": None, "sentence": "cifar10: not available"}
+    preflight.write_text(json.dumps({"cifar10": answer}))
+    try:
+        text = finished.snakemake("--dry-run", "--quiet", "progress", scale="laptop").stdout
+    finally:
+        preflight.unlink()
+    assert "train_teacher" in text
+    assert "cifar10/" not in text
+
+
+def test_timings_name_jobs_that_exist(finished):
+    recorded = json.loads((ROOT / "results/recorded/timings.json").read_text())
+    text = finished.snakemake("--dry-run", "--forceall", "--quiet", "progress", scale="laptop").stdout
+    assert set(recorded) <= set(re.findall(r"benchmark: (\S+)", text))

@@ -1,0 +1,1 @@
+"""The workflow: rules, their settings and fingerprints. Nothing here computes a result."""

@@ -1,0 +1,83 @@
+"""What a run can make: settings, data sets and models, less what rests on data that no source has here.
+
+The preflight writes which sets are available; without it all are taken to be.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.teachers.config import TeacherRecipe
+
+from stages.lib.core.artifacts import read_json
+from stages.lib.core.commands import to_json
+from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
+
+PREFLIGHT = ROOT / "data" / "preflight.json"
+# keys of `snakemake --config` that are not sections of the settings
+RUN_KEYS = ("scale", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    scale: str
+    settings: Settings
+    registry: Registry
+    unavailable: frozenset[str]
+
+    @classmethod
+    def load(cls, config: Mapping[str, Any], preflight: Path = PREFLIGHT) -> "Catalogue":
+        """The catalogue of a run. `config` is Snakemake's: scale, device and sections that override."""
+        scale = str(config.get("scale", "laptop"))
+        overrides = {key: value for key, value in config.items() if key not in RUN_KEYS}
+        answers = read_json(preflight) if preflight.is_file() else {}
+        return cls(
+            scale=scale,
+            settings=load_settings(scale, overrides),
+            registry=load_registry(),
+            unavailable=frozenset(name for name, answer in answers.items() if not answer["available"]),
+        )
+
+    def teacher_models(self) -> dict[str, tuple[TeacherRecipe, int]]:
+        """Model name -> recipe and seed of every teacher that this scale trains."""
+        return {
+            f"{teacher}-s{seed}": (recipe, seed)
+            for teacher, recipe in self.settings.teachers.models.items()
+            for seed in recipe.seeds
+            if recipe.dataset not in self.unavailable
+        }
+
+    def swept_models(self) -> list[str]:
+        """The models of the format sweep whose data are there."""
+        return [m for m in self.settings.quantization.models if not self.needs(m) & self.unavailable]
+
+    def needs(self, model: str) -> frozenset[str]:
+        """Names in the registry that a model rests on."""
+        if model in self.registry.pretrained:
+            return frozenset({model, self.registry.pretrained[model].dataset})
+        return frozenset({self.dataset_of(model)})
+
+    def dataset_of(self, model: str) -> str:
+        if model in self.registry.pretrained:
+            return self.registry.pretrained[model].dataset
+        return self.settings.teachers.models[model.rpartition("-s")[0]].dataset
+
+    def entry(self, name: str) -> DatasetEntry | PretrainedEntry:
+        return self.registry.datasets.get(name) or self.registry.pretrained[name]
+
+    def entry_json(self, name: str) -> str:
+        return to_json(self.entry(name))
+
+    def wanted(self) -> frozenset[str]:
+        """Names in the registry that the targets of this scale rest on, available or not."""
+        teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
+        return frozenset().union(teachers, *(self.needs(m) for m in self.settings.quantization.models))
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """The resolved settings of a run as JSON text, to lie beside its results."""
+    catalogue = Catalogue.load(config)
+    return json.dumps(json.loads(to_json(catalogue.settings)), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,87 @@
+"""Fingerprints of code and environments: params of every rule, so that a change of either reruns its jobs.
+
+The code of a verb is the syntax trees, without docstrings, of every module that its imports reach within
+`stages`. Comments, formatting, file times and modules that it does not import do not count.
+"""
+
+import ast
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def code_of(verb: str, *modules: str, files: Sequence[str] = (), root: Path = ROOT) -> str:
+    """Fingerprint of `stages.VERB` and of whatever it imports.
+
+    modules  further modules below `stages` that are imported by name at run time: "lib.nets.resnet"
+    files    further files below `stages` that it reads: "claims/report.html.j2"
+    """
+    closure = sorted(set().union(*(_closure(f"stages.{name}", root) for name in (verb, *modules))))
+    digest = hashlib.sha256()
+    for module in closure:
+        digest.update(f"{module}:{_tree_digest(_file_of(module, root))}\n".encode())
+    for name in files:
+        digest.update(root.joinpath("stages", name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def env_of(environment: str, root: Path = ROOT) -> str:
+    """Fingerprint of an environment: its locked packages and the pinned torch."""
+    lock = root / "envs" / f"{environment}.lock"
+    return hashlib.sha256(lock.read_bytes() + (root / "envs" / "torch.txt").read_bytes()).hexdigest()[:16]
+
+
+def _closure(module: str, root: Path) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and _file_of(name, root).is_file():
+            found.add(name)
+            waiting += [*_parents(name), *_imports(_file_of(name, root), root)]
+    if module not in found:
+        raise ValueError(f"there is no module {module} to take the fingerprint of")
+    return frozenset(found)
+
+
+def _parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _file_of(module: str, root: Path) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _imports(file: Path, root: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # what is imported may be a module or a name in one; a name is not a file and drops out
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(n for n in names if n.split(".")[0] == "stages" and _file_of(n, root).is_file())
+
+
+@cache
+def _tree_digest(file: Path) -> str:
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            node.body = body[1:]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

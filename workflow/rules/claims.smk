@@ -1,0 +1,48 @@
+# Every claim of every paper gets a verdict with its reason; one page shows them beside the figures.
+
+
+rule judge_claims:
+    input:
+        measurements=MEASUREMENTS,
+    output:
+        claims=git("results/{scale}/claims.json"),
+        markdown=git("results/{scale}/claims.md"),
+    log:
+        "results/{scale}/logs/judge_claims.log",
+    benchmark:
+        "results/{scale}/benchmarks/judge_claims.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        claims=to_json(load_claims()),
+        settings=to_json(SETTINGS.claims),
+        unavailable=",".join(sorted(CATALOGUE.unavailable)),
+        code=code_of("claims.judge_claims"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.claims.judge_claims --claims {params.claims:q} --settings {params.settings:q}"
+        " --measurements {input.measurements} --scale {wildcards.scale} --unavailable={params.unavailable}"
+        " --json {output.claims} --markdown {output.markdown} > {log} 2>&1"
+
+
+rule write_report:
+    input:
+        claims="results/{scale}/claims.json",
+        figures=[f"results/{{scale}}/{section['figure']}" for section in SECTIONS],
+    output:
+        page=none("results/{scale}/report.html"),
+    log:
+        "results/{scale}/logs/write_report.log",
+    benchmark:
+        "results/{scale}/benchmarks/write_report.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        sections=json.dumps(SECTIONS),
+        code=code_of("claims.write_report", files=["claims/report.html.j2"]),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.claims.write_report --claims {input.claims} --sections {params.sections:q}"
+        " --results results/{wildcards.scale} --report {output.page} > {log} 2>&1"

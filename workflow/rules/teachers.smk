@@ -1,0 +1,78 @@
+# Teachers: every later stage distils, prunes or quantises one of them.
+
+
+def recipe_of(model):
+    recipe, _ = CATALOGUE.teacher_models()[model]
+    return recipe
+
+
+rule train_teacher:
+    input:
+        train=lambda wc: prepared_files(recipe_of(wc.model).dataset, "train"),
+        test=lambda wc: prepared_files(recipe_of(wc.model).dataset, "test"),
+    output:
+        weights=dvc("results/{scale}/models/{model}/weights.safetensors"),
+        model=dvc("results/{scale}/models/{model}/model.json"),
+        curve=dvc("results/{scale}/models/{model}/curve.csv"),
+        metrics=dvc("results/{scale}/models/{model}/metrics.json"),
+    log:
+        "results/{scale}/logs/train_teacher/{model}.log",
+    benchmark:
+        "results/{scale}/benchmarks/train_teacher/{model}.tsv"
+    wildcard_constraints:
+        model="[a-z0-9-]+-s[0-9]+",
+    retries: 1
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=0,
+    params:
+        recipe=lambda wc: to_json(recipe_of(wc.model)),
+        seed=lambda wc: CATALOGUE.teacher_models()[wc.model][1],
+        train=lambda wc, input: parent_of(input.train[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        code=lambda wc: code_of("teachers.train_teacher", family_of(net_of(wc.model))),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.teachers.train_teacher --train {params.train} --test {params.test}"
+        " --recipe {params.recipe:q} --seed {params.seed} --state scratch/{params.code}"
+        " --device {config[device]} --weights {output.weights} --model {output.model}"
+        " --curve {output.curve} --metrics {output.metrics} > {log} 2>&1"
+
+
+rule plot_training:
+    input:
+        curves=[
+            f"results/{{scale}}/models/{model}/curve.csv"
+            for model in CATALOGUE.teacher_models()
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/teachers/figures/training.svg"),
+            caption="../report/training.rst",
+            category="teachers",
+            labels={"figure": "accuracy over epochs"},
+        ),
+    log:
+        "results/{scale}/logs/plot_training.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_training.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("teachers.plot_training"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.teachers.plot_training --curves {input.curves} --figure {output.figure}"
+        " > {log} 2>&1"
+
+
+rule teachers:
+    input:
+        [
+            f"results/{SCALE}/models/{model}/model.json"
+            for model in CATALOGUE.teacher_models()
+        ],
+        f"results/{SCALE}/teachers/figures/training.svg",
