@@ -54,6 +54,7 @@ rule plot_training:
             category="teachers",
             labels={"figure": "accuracy over epochs"},
         ),
+        drawn=dvc("results/{scale}/teachers/figures/training.csv"),
     log:
         "results/{scale}/logs/plot_training.log",
     benchmark:
@@ -66,7 +67,7 @@ rule plot_training:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.teachers.plot_training --curves {input.curves} --figure {output.figure}"
-        " > {log} 2>&1"
+        " --drawn {output.drawn} > {log} 2>&1"
 
 
 rule teachers:

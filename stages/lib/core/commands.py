@@ -31,14 +31,17 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple and isinstance(value, list):
+    if origin in (tuple, dict) and not isinstance(value, list if origin is tuple else dict):
+        kind_of = "a list" if origin is tuple else "an object"
+        raise InputError(f"{where} is {value!r}; it must be {kind_of}")
+    if origin is tuple:
         return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
+    if origin is dict:
         return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is types.UnionType and value is None:
         return None
     if origin is types.UnionType:
-        return _build(next(a for a in arguments if a is not type(None)), value, where)
+        return _build_union(arguments, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and (
@@ -46,6 +49,17 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     ):
         raise InputError(f"{where} is {value!r}; it must be of type {kind.__name__}")
     return value
+
+
+def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The value as the first option that it fits; the last one's complaint where it fits none."""
+    options = tuple(option for option in options if option is not type(None))
+    for option in options[:-1]:
+        try:
+            return _build(option, value, where)
+        except InputError:
+            continue
+    return _build(options[-1], value, where)
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:

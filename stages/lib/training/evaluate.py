@@ -1,0 +1,25 @@
+"""Logits and accuracy of a network on images."""
+
+import torch
+from torch import Tensor, nn
+
+from stages.lib.training.device import mixed_precision
+
+
+@torch.inference_mode()
+def logits_of(
+    model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device, bf16: bool = False
+) -> Tensor:
+    """(n, classes) float32 logits on the CPU. images (n, channels, height, width) normalised."""
+    model = model.eval().to(device)
+    batches = []
+    for batch in images.split(batch_size):
+        batch = batch.to(device, memory_format=torch.channels_last)
+        with mixed_precision(device, enabled=bf16):
+            batches.append(model(batch).float().cpu())
+    return torch.cat(batches)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy, 0..1."""
+    return (logits.argmax(1) == labels).float().mean().item()
