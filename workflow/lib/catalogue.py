@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.config import DatasetEntry, PretrainedEntry
-from stages.teachers.config import TeacherRecipe
-
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
+from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
 PREFLIGHT = ROOT / "data" / "preflight.json"

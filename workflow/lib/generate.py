@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from stages.claims.config import ClaimList
 from stages.lib.core.artifacts import write_text
 from workflow.lib import storage
-from workflow.lib.settings import ROOT, ClaimList, Registry, Settings, adapter_of
+from workflow.lib.settings import ROOT, Registry, Settings, adapter_of
 
 
 def generated(root: Path = ROOT) -> dict[str, str]:

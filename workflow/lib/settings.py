@@ -15,12 +15,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from stages.claims.config import Claim, ClaimsConfig
+
+from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.lib.core.errors import InputError
 from stages.quantization.config import QuantizationConfig
 from stages.teachers.config import TeachersConfig
-
-from stages.lib.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("smoke", "laptop", "workstation", "paper")
@@ -42,13 +42,6 @@ class Registry:
 
     datasets: dict[str, DatasetEntry]
     pretrained: dict[str, PretrainedEntry]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimList:
-    """config/claims.yaml."""
-
-    claims: tuple[Claim, ...]
 
 
 def load_settings(

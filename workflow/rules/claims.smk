@@ -18,11 +18,13 @@ rule judge_claims:
         claims=to_json(load_claims()),
         settings=to_json(SETTINGS.claims),
         unavailable=",".join(sorted(CATALOGUE.unavailable)),
+        built=",".join(BUILT),
         code=code_of("claims.judge_claims"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.claims.judge_claims --claims {params.claims:q} --settings {params.settings:q}"
-        " --measurements {input.measurements} --scale {wildcards.scale} --unavailable={params.unavailable}"
+        " --measurements {input.measurements} --scale {wildcards.scale} --built={params.built}"
+        " --unavailable={params.unavailable}"
         " --json {output.claims} --markdown {output.markdown} > {log} 2>&1"
 
 

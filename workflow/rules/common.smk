@@ -25,6 +25,8 @@ config.setdefault("device", "auto")
 
 # what judge_claims reads: one file a paper that is built
 MEASUREMENTS = ["results/{scale}/minifloats/measurements.json"]
+# papers whose stages are in the pipeline
+BUILT = ["minifloats"]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {

@@ -17,7 +17,10 @@ def exact_accumulator_bits(a: Format, b: Format, *, length: int) -> int:
 
 
 def paper_accumulator_bits(a: Format, b: Format, *, length: int) -> int:
-    """The published formulas: integers r_a + r_b + ceil(log2 n) + 1, minifloats 2^xa + ya + 2^xb + yb + ceil(log2 n) - 1."""
+    """The published formulas, for two integers or two minifloats.
+
+    Integers: r_a + r_b + ceil(log2 n) + 1; minifloats: 2^xa + ya + 2^xb + yb + ceil(log2 n) - 1.
+    """
     growth = ceil(log2(length))
     if isinstance(a, IntegerFormat) and isinstance(b, IntegerFormat):
         return a.bits + b.bits + growth + 1

@@ -17,7 +17,7 @@ def round_to_format(x: np.ndarray, format: Format) -> np.ndarray:
     the format's largest value (UE8M0 in float32).
     """
     x = np.asarray(x)
-    if format.max_value > np.finfo(x.dtype).max:
+    if format.max_value > float(np.finfo(x.dtype).max):
         raise ValueError(f"{format.name} reaches {format.max_value:g}, more than {x.dtype} holds")
     u = np.clip(x.astype(np.float64), format.min_value, format.max_value)
     ulp = _ulp(u, format)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.lib.numerics.formats import Format
 
-CHUNK = 2**15  # elements: input, output and scratch together take 384 KiB
+CHUNK = 2**16  # elements: input, output and scratch together take 768 KiB
 _EXPONENT_MASK = 0x7F800000
 
 

@@ -1,0 +1,103 @@
+"""The verdict on one claim, with its reason."""
+
+import operator
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from stages.claims.config import Bound, Claim
+from stages.claims.intervals import mean_interval
+from stages.lib.core.measurements import Measurement
+
+MIN_SEEDS = 3
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+NOT_TESTABLE, NO_DATA = "not testable at this scale", "data not available"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_TESTABLE, NO_DATA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """interval is None for exact claims and for what was not measured."""
+
+    verdict: str
+    reason: str
+    interval: tuple[float, float] | None = None
+
+
+def judge(
+    claim: Claim,
+    measurement: Measurement | None,
+    *,
+    unavailable: AbstractSet[str],
+    built: AbstractSet[str],
+    confidence: float,
+) -> Verdict:
+    """Exact claims and paper values compare the value, trends the whole interval over seeds, with the bound.
+
+    unavailable  data sets that no source has here
+    built        papers whose stage is part of this pipeline
+    """
+    if measurement is None or claim.bound is None:
+        return _not_measured(claim, unavailable, built)
+    if claim.kind != "trend":
+        holds = holds_for(claim.bound, measurement.value)
+        sentence = (
+            f"{measurement.value:g} {measurement.unit} over {measurement.n} cases, {_wanted(claim.bound)}"
+        )
+        return Verdict(verdict=REPRODUCED if holds else NOT_REPRODUCED, reason=sentence)
+    seeds = len({sample.seed for sample in measurement.samples})
+    if seeds < MIN_SEEDS:
+        return Verdict(verdict=NOT_TESTABLE, reason=f"{seeds} seeds, a trend needs {MIN_SEEDS}")
+    interval = mean_interval(measurement.samples, confidence=confidence)
+    assert interval is not None  # there are three samples or more
+    inside = [holds_for(claim.bound, end) for end in interval]
+    where = f"the interval [{interval[0]:.4g}, {interval[1]:.4g}] {measurement.unit} over {seeds} seeds"
+    if all(inside):
+        return Verdict(
+            verdict=REPRODUCED, interval=interval, reason=f"{where} lies within it: {_wanted(claim.bound)}"
+        )
+    if any(inside) or _straddles(claim.bound, interval):
+        return Verdict(
+            verdict=INCONCLUSIVE,
+            interval=interval,
+            reason=f"{where} crosses the bound: {_wanted(claim.bound)}",
+        )
+    return Verdict(
+        verdict=NOT_REPRODUCED, interval=interval, reason=f"{where} lies outside: {_wanted(claim.bound)}"
+    )
+
+
+def holds_for(bound: Bound, value: float) -> bool:
+    return _RELATIONS[bound.relation](value, bound.value)
+
+
+def _not_measured(claim: Claim, unavailable: AbstractSet[str], built: AbstractSet[str]) -> Verdict:
+    missing = sorted(set(claim.datasets) & unavailable)
+    if missing:
+        return Verdict(verdict=NO_DATA, reason=f"no source has {', '.join(missing)} here")
+    if claim.paper not in built or claim.bound is None:
+        return Verdict(verdict=NOT_TESTABLE, reason="stage not built")
+    return Verdict(verdict=NOT_TESTABLE, reason="not measured at this scale")
+
+
+def _straddles(bound: Bound, interval: tuple[float, float]) -> bool:
+    return bound.relation == "==" and interval[0] <= bound.value <= interval[1]
+
+
+def _wanted(bound: Bound) -> str:
+    return f"wanted {bound.relation} {bound.value:g}"
+
+
+_RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+def by_claim(measurements: Sequence[Measurement]) -> dict[str, Measurement]:
+    """Measurements by the claim that they decide; the last wins, as collect_measurements refuses doubles."""
+    return {measurement.claim: measurement for measurement in measurements}
