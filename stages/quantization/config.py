@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 GRANULARITIES = ("per_channel", "per_tensor")
+# where the sign bit of an activation goes if the layer never sees a negative value
 SIGNS = ("signed", "unsigned_mantissa", "unsigned_exponent")
 
 
@@ -25,7 +26,7 @@ class SweepConfig:
     edge_integer: str = "INT8"  # format of the first and last layer in integer rows; "" for the row's own
     signs: tuple[str, ...] = (
         "signed",
-    )  # layers without negative input: signed, or the sign bit goes to the mantissa or exponent (unsigned_mantissa, unsigned_exponent)
+    )  # for layers without negative input; or unsigned_mantissa, unsigned_exponent
     batch: int = 25  # images a forward pass: small enough for the cache
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 The preflight writes which sets are available; without it all are taken to be.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,14 @@ class Catalogue:
     unavailable: frozenset[str]
 
     @classmethod
-    def load(cls, config: Mapping[str, Any], preflight: Path = PREFLIGHT) -> "Catalogue":
-        """The catalogue of a run. `config` is Snakemake's: scale, device and sections that override."""
+    def load(cls, config: Mapping[str, Any], preflight: Path | None = PREFLIGHT) -> "Catalogue":
+        """The catalogue of a run. `config` is Snakemake's: scale, device and sections that override.
+
+        preflight  file of its answers; None takes every set to be there
+        """
         scale = str(config.get("scale", "laptop"))
         overrides = {key: value for key, value in config.items() if key not in RUN_KEYS}
-        answers = read_json(preflight) if preflight.is_file() else {}
+        answers = read_json(preflight) if preflight and preflight.is_file() else {}
         return cls(
             scale=scale,
             settings=load_settings(scale, overrides),
@@ -74,9 +76,3 @@ class Catalogue:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
         return frozenset().union(teachers, *(self.needs(m) for m in self.settings.quantization.models))
-
-
-def describe(config: Mapping[str, Any]) -> str:
-    """The resolved settings of a run as JSON text, to lie beside its results."""
-    catalogue = Catalogue.load(config)
-    return json.dumps(json.loads(to_json(catalogue.settings)), indent=2, sort_keys=True) + "\n"

@@ -7,10 +7,9 @@ Writes data/preflight.json, from which the workflow leaves out what no source ha
 
 import argparse
 import sys
-from pathlib import Path
+from dataclasses import asdict
 
-from stages.datasets.sources import answer_all, sentence_of
-
+from stages.datasets.sources import answers_of, sentence_of
 from stages.lib.core.artifacts import write_json
 from stages.lib.core.errors import run
 from workflow.lib.catalogue import PREFLIGHT, Catalogue
@@ -21,13 +20,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     load_claims()
     # what an earlier run did not find may be there now: ask again for all
-    catalogue = Catalogue.load({"scale": args.scale}, preflight=Path("/nonexistent"))
-    answers = answer_all(
-        {name: catalogue.entry(name) for name in sorted(catalogue.wanted())}, prepared=ROOT / "data"
+    catalogue = Catalogue.load({"scale": args.scale}, preflight=None)
+    answers = answers_of(
+        {name: catalogue.entry(name) for name in sorted(catalogue.wanted())}, raw=ROOT / "data" / "raw"
     )
     for name, answer in answers.items():
         print(sentence_of(name, answer), file=sys.stderr)
-    write_json(PREFLIGHT, answers)
+    write_json(PREFLIGHT, {name: asdict(answer) for name, answer in answers.items()})
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -22,7 +22,9 @@ def declare(pattern: str, storage: str) -> str:
 
 
 def undeclared(patterns: list[str]) -> list[str]:
-    return [pattern for pattern in patterns if pattern not in DECLARED]
+    # Snakemake writes a wildcard's constraint into the pattern: {scale,[a-z]+}
+    plain = [re.sub(r"\{(\w+),[^}]*\}", r"{\1}", pattern) for pattern in patterns]
+    return [pattern for pattern in plain if pattern not in DECLARED]
 
 
 def read_declarations(rules: Path = ROOT / "workflow" / "rules") -> dict[str, str]:

@@ -15,8 +15,8 @@ rule judge_claims:
         mem_mb=500,
         runtime=5,
     params:
-        claims=to_json(load_claims()),
-        settings=to_json(SETTINGS.claims),
+        claims=verbatim(to_json(load_claims())),
+        settings=verbatim(to_json(SETTINGS.claims)),
         unavailable=",".join(sorted(CATALOGUE.unavailable)),
         built=",".join(BUILT),
         code=code_of("claims.judge_claims"),
@@ -42,7 +42,7 @@ rule write_report:
         mem_mb=500,
         runtime=5,
     params:
-        sections=json.dumps(SECTIONS),
+        sections=verbatim(json.dumps(SECTIONS)),
         code=code_of("claims.write_report", files=["claims/report.html.j2"]),
         env=env_of("main"),
     shell:

@@ -53,6 +53,11 @@ wildcard_constraints:
     model="[a-z0-9-]+",
 
 
+def verbatim(text):
+    """A param that is taken as it is: Snakemake would read the braces of JSON as wildcards."""
+    return lambda wildcards: text
+
+
 def git(pattern):
     return storage.declare(pattern, "git")
 

@@ -18,7 +18,7 @@ rule sweep_formats:
         runtime=120,
         gpu=0,
     params:
-        sweep=to_json(SETTINGS.quantization.sweep),
+        sweep=verbatim(to_json(SETTINGS.quantization.sweep)),
         model=lambda wc, input: parent_of(input.model[0]),
         train=lambda wc, input: parent_of(input.train[0]),
         test=lambda wc, input: parent_of(input.test[0]),

@@ -1,0 +1,311 @@
+"""Commands of ./repro: set up what is missing, then hand over to Snakemake, pytest or a stage."""
+
+import argparse
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+
+from front.environments import ROOT, SetupError, known_environments, set_up
+
+SCALES = ("smoke", "laptop", "workstation", "paper")
+SUITES = ("unit", "oracles", "workflow", "faults")
+SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles"]}
+
+
+class UserError(Exception):
+    """A mistake of the user, in one sentence."""
+
+
+def main(argv=None):
+    """Run a command line; returns the exit code. Mistakes are one sentence and code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = parse(argv)
+        return args.run(args) or 0
+    except (UserError, SetupError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def run(args):
+    set_up(["main"], args.torch)
+    names = _check_targets(args.targets)
+    if args.plan:
+        _preflight(args.scale, names)
+        return _python("-m", "workflow.lib.plan", "--scale", args.scale, "--cores", str(args.jobs), *names)
+    start = time.monotonic()
+    if "bench" in names:
+        set_up(["oracles"], args.torch)
+    code = _preflight(args.scale, names)
+    if code:
+        return code
+    code = _snakemake(args.scale, names, args.extra, cores=args.jobs, device=args.device)
+    results = ROOT / "results" / args.scale
+    if code:
+        print(
+            "\nThe run stopped: the log of the failed job stands above; its command runs alone as it is printed there,"
+            " from this folder. The same ./repro run goes on where this one stopped.",
+            file=sys.stderr,
+        )
+        return code
+    print(f"done after {time.monotonic() - start:.0f} s", file=sys.stderr)
+    if (results / "report.html").is_file():
+        print(
+            f"report: {(results / 'report.html').relative_to(ROOT)}   claims: ./repro claims", file=sys.stderr
+        )
+    return 0
+
+
+def test(args):
+    suites = args.suites or [suite for suite in SUITES if (ROOT / "tests" / suite).is_dir()]
+    set_up(sorted({env for suite in suites for env in SUITE_ENVIRONMENTS.get(suite, ["main"])}), args.torch)
+    if not args.suites:
+        style = [["ruff", "check", "."], ["ruff", "format", "--check", "."]]
+        style.append(
+            ["snakefmt", "--check", "Snakefile", *map(str, (ROOT / "workflow" / "rules").glob("*.smk"))]
+        )
+        for command in style:
+            if _run([_tool(command[0]), *command[1:]]):
+                raise UserError(
+                    f"style: {' '.join(command[:2])} found what is listed above; mend it (ruff format .)"
+                )
+    return _python("-m", "pytest", *[f"tests/{suite}" for suite in suites], *args.extra)
+
+
+def setup(args):
+    names = args.environments or known_environments()
+    set_up(names, args.torch)
+    missing = _missing_packages()
+    if missing:
+        print(f"optional system packages are missing: apt-get install {' '.join(missing)}", file=sys.stderr)
+    print("ready: " + ", ".join(names), file=sys.stderr)
+
+
+def status(args):
+    set_up(["main"])
+    text = _dry_run(args.scale, [])
+    jobs = Counter(re.findall(r"^rule (\w+):", text, flags=re.MULTILINE))
+    if not jobs:
+        print(f"{args.scale}: up to date")
+    for rule, count in sorted(jobs.items()):
+        print(f"{count:5d}  {rule}")
+
+
+def why(args):
+    set_up(["main"])
+    reasons = []
+    for block in re.split(r"^(?=rule \w+:)", _dry_run(args.scale, [args.target]), flags=re.MULTILINE)[1:]:
+        reason = re.search(r"^    reason: (.*)$", block, flags=re.MULTILINE)
+        output = re.search(r"^    output: (.*)$", block, flags=re.MULTILINE)
+        if reason and output:
+            reasons.append(f"{block[5 : block.index(':')]} ({output[1].split(',')[0]}): {reason[1]}")
+    print("\n".join(reasons) or f"{args.target} is up to date")
+
+
+def claims(args):
+    file = ROOT / "results" / args.scale / ("claims.json" if args.json else "claims.md")
+    if not file.is_file():
+        raise UserError(
+            f"{file.relative_to(ROOT)} is not there yet; make it with ./repro run --scale {args.scale}"
+        )
+    print(file.read_text(), end="")
+
+
+def report(args):
+    """The page of verdicts, and Snakemake's own report with the parameters and code behind every figure."""
+    set_up(["main"])
+    folder = f"results/{args.scale}"
+    code = _snakemake(args.scale, [f"{folder}/report.html"], []) or _snakemake(
+        args.scale, [], ["--report", f"{folder}/workflow.html"]
+    )
+    if not code:
+        print(f"{folder}/report.html\n{folder}/workflow.html")
+    return code
+
+
+def bench(args):
+    set_up(["main", "oracles"])
+    code = _preflight(args.scale, []) or _snakemake(args.scale, ["bench"], ["--forcerun", "bench_quantiser"])
+    for file in sorted((ROOT / "results" / args.scale / "bench").glob("*.json")) if not code else []:
+        for line in json.loads(file.read_text()):
+            low, high = min(line["ratio_runs"]), max(line["ratio_runs"])
+            print(
+                f"{line['id']}: {line['ours']:.3g} {line['unit']}, {line['peer_name']} {line['peer_version']}"
+                f" {line['peer']:.3g}: {line['ratio']:.1f}x ({low:.1f} to {high:.1f} over {line['runs']} runs)"
+            )
+    return code
+
+
+def clean(args):
+    folders = [ROOT / "results" / args.scale, ROOT / "scratch"]
+    there = [folder for folder in folders if folder.exists()]
+    for folder in there:
+        print(folder.relative_to(ROOT))
+    if there and not args.yes:
+        raise UserError("nothing removed; to remove what is listed add --yes (raw and prepared data stay)")
+    for folder in there:
+        shutil.rmtree(folder)
+
+
+def parse(argv):
+    """The command line. Arguments behind `--` go to Snakemake or pytest as they are."""
+    extra = argv[argv.index("--") + 1 :] if "--" in argv else []
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    parser = _Parser(prog="./repro", description="Seven papers on efficient deep learning, reproduced.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    torch = _Parser(add_help=False)
+    torch.add_argument("--torch", metavar="cpu|cuXXX|URL", help="build of torch, or the index that has it")
+    scale = _Parser(add_help=False)
+    scale.add_argument("--scale", choices=SCALES, default="laptop", help="what is computed (default: laptop)")
+
+    add = _adder(commands)
+    command = add("run", run, "set up what is missing, then run", [torch, scale])
+    command.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="a paper, `claims`, ... or a file; default: all"
+    )
+    command.add_argument("-j", "--jobs", type=_positive, default=os.cpu_count() or 1, help="jobs at a time")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
+    command = add("test", test, "run the tests", [torch])
+    command.add_argument(
+        "suites", nargs="*", metavar="SUITE", type=_suite, help=", ".join(SUITES) + "; default: all"
+    )
+    command = add("setup", setup, "make environments", [torch])
+    command.add_argument("environments", nargs="*", metavar="ENV", help=", ".join(known_environments()))
+    add("status", status, "what a run would do", [scale])
+    command = add("why", why, "why a file or target would be made again", [scale])
+    command.add_argument("target", metavar="TARGET")
+    command = add("claims", claims, "print the verdicts", [scale])
+    command.add_argument("--json", action="store_true")
+    add("report", report, "write the reports", [scale])
+    add("bench", bench, "time ours and its peers side by side", [scale])
+    command = add("clean", clean, "remove results of a scale", [scale])
+    command.add_argument("--yes", action="store_true", help="really remove")
+
+    args = parser.parse_args(own)
+    if not args.command:
+        parser.print_help()
+        raise UserError("say what to do, for instance ./repro run")
+    args.extra = extra
+    return args
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are one sentence, with the nearest word that is known."""
+
+    def error(self, message):
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            known = [word.strip("' ") for word in wrong[2].split(",")]
+            near = difflib.get_close_matches(wrong[1], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+            raise UserError(f"{wrong[1]!r} is not known; {hint}")
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _adder(commands):
+    def add(name, function, words, parents):
+        command = commands.add_parser(name, help=words, description=words, parents=parents)
+        command.set_defaults(run=function)
+        return command
+
+    return add
+
+
+def _positive(text):
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _suite(text):
+    if text not in SUITES:
+        near = difflib.get_close_matches(text, SUITES, n=1)
+        raise argparse.ArgumentTypeError(
+            f"there is no suite {text!r}; " + (near or ["; ".join(SUITES)])[0] + " is one"
+        )
+    return text
+
+
+def _check_targets(targets):
+    """Targets that are neither a rule nor a file's path get the nearest rule's name."""
+    text = "\n".join(
+        file.read_text() for file in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    )
+    rules = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
+    for target in targets:
+        if target not in rules and "/" not in target:
+            near = difflib.get_close_matches(target, rules, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see the table in README.md"
+            raise UserError(f"there is no target {target!r}; {hint}")
+    return targets
+
+
+def _preflight(scale, targets):
+    return _python("-m", "workflow.lib.preflight", "--scale", scale, *targets)
+
+
+def _snakemake(scale, targets, extra, cores=None, device="auto"):
+    command = ["-m", "snakemake", "--cores", str(cores or os.cpu_count() or 1), *extra]
+    return _python(*command, "--config", f"scale={scale}", f"device={device}", "--", *targets)
+
+
+def _dry_run(scale, targets):
+    command = [
+        _tool("python"),
+        "-m",
+        "snakemake",
+        "--dry-run",
+        "--quiet",
+        "progress",
+        "--config",
+        f"scale={scale}",
+    ]
+    done = subprocess.run([*command, "--", *targets], cwd=ROOT, env=_environ(), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    if done.returncode:
+        raise UserError("the run cannot be planned: " + " ".join(done.stdout.split())[-300:])
+    return done.stdout
+
+
+def _python(*arguments):
+    return _run([_tool("python"), *arguments])
+
+
+def _run(command):
+    return subprocess.run(command, cwd=ROOT, env=_environ()).returncode
+
+
+def _tool(name):
+    return str(ROOT / ".venv" / "main" / "bin" / name)
+
+
+def _environ():
+    # one thread a job: as many jobs run as there are cores
+    return dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+
+
+def _missing_packages():
+    """Packages of envs/debian.txt that this Debian machine lacks; empty elsewhere."""
+    if shutil.which("dpkg-query") is None:
+        return []
+    lines = (ROOT / "envs" / "debian.txt").read_text().splitlines()
+    names = [line.split("#")[0].strip() for line in lines]
+    query = ["dpkg-query", "-W", "-f", "${Status}"]
+    return [
+        name
+        for name in filter(None, names)
+        if "ok installed"
+        not in subprocess.run(
+            [*query, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ).stdout
+    ]

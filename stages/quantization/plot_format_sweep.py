@@ -1,0 +1,121 @@
+"""Figure: top-1 over bits for every format, one panel a model, with the table of what is drawn.
+
+python -m stages.quantization.plot_format_sweep --tables A.csv B.csv --figure sweep.svg --drawn sweep.csv
+"""
+
+import argparse
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # no display on the machines that run this
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.errors import run
+from stages.lib.core.plots import PALETTE, STYLE, save_figure
+from stages.quantization.format_table import best_formats, format_means, read_sweeps
+
+COLOURS = {"minifloat": PALETTE[0], "integer": PALETTE[1]}
+MARKERS = {"minifloat": "o", "integer": "s"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    drawn = drawn_table(read_sweeps(args.tables))
+    models = list(dict.fromkeys(drawn.model))
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(models), figsize=(1.2 + 4.4 * len(models), 4.2), squeeze=False, layout="constrained"
+        )
+        for ax, model in zip(axes[0], models, strict=True):
+            plot_format_sweep(drawn[drawn.model == model], ax)
+        axes[0][0].set_ylabel("top-1 (%)")
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        save_figure(figure, args.figure)
+        plt.close(figure)
+    with atomic_path(args.drawn) as temporary:
+        drawn.to_csv(temporary, index=False)
+
+
+def drawn_table(sweep: pd.DataFrame) -> pd.DataFrame:
+    """Every point of the figure: means over seeds per format, `best` marking those that the lines join."""
+    means = format_means(sweep)
+    best = best_formats(sweep)[["model", "format", "signs"]].assign(best=True)
+    table = means.merge(best, on=["model", "format", "signs"], how="left")
+    table["best"] = table["best"].eq(True)
+    return table
+
+
+def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
+    """One model: all formats as faint points, the best of each family joined, the float network as a line.
+
+    Bars: smallest to largest over calibration seeds.
+    """
+    formats = table[table.family != "float"]
+    others = formats[~formats.best]
+    ax.scatter(
+        others.bits,
+        100 * others.top1,
+        s=14,
+        color=COLOURS["minifloat"],
+        alpha=0.3,
+        linewidths=0,
+        label="other minifloats",
+    )
+    for family, offset in (("minifloat", -0.04), ("integer", 0.04)):
+        best = formats[formats.best & (formats.family == family)].sort_values("bits")
+        top1 = 100 * best.top1
+        ax.errorbar(
+            best.bits + offset,
+            top1,
+            yerr=[top1 - 100 * best.low, 100 * best.high - top1],
+            color=COLOURS[family],
+            marker=MARKERS[family],
+            markersize=5,
+            linewidth=1.5,
+            capsize=2,
+            label="best minifloat" if family == "minifloat" else "integer",
+        )
+        if family == "minifloat":
+            _name_formats(best, ax)
+    float_top1 = 100 * table.float_top1.iloc[0]
+    ax.axhline(float_top1, color="black", linewidth=1, linestyle="--", label="float32")
+    ax.set_xlabel("bits of weights and activations")
+    ax.set_xticks(sorted(formats.bits.unique()))
+    ax.set_ylim(0, min(100, float_top1 + 9) if float_top1 > 91 else float_top1 + 9)
+    seeds, n = table.seeds.max(), table.n.iloc[0]
+    ax.set_title(
+        f"{table.model.iloc[0]}, {n} images,\nbars: range over {seeds} seed{'s' if seeds > 1 else ''}",
+        fontsize=10,
+    )
+
+
+def _name_formats(best: pd.DataFrame, ax: Axes) -> None:
+    for row in best.itertuples():
+        ax.annotate(
+            row.format,
+            (row.bits, 100 * row.top1),
+            xytext=(0, 7),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            color=COLOURS["minifloat"],
+        )
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tables", nargs="+", required=True, help="CSV files of sweep_formats")
+    parser.add_argument("--figure", required=True, help="SVG to write")
+    parser.add_argument("--drawn", required=True, help="CSV to write: exactly what the figure shows")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
