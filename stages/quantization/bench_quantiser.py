@@ -6,14 +6,17 @@ Runs in the environment `oracles`. Brevitas quantises to FP8 E4M3 with a static 
 converts to float8_e4m3fn and back, as ours does without a scale.
 """
 
+import argparse
+
 import numpy as np
 import torch
 
 from stages.lib.core.bench import Comparison, compare_speed, write_bench
+from stages.lib.core.errors import InputError, run
 from stages.lib.core.measurements import device_record
 from stages.lib.core.seeds import generator
 from stages.lib.numerics.formats import MinifloatFormat, parse_format
-from stages.lib.numerics.torch_quantisers import abs_max_scale, round_to_format
+from stages.lib.numerics.torch_quantisers import quantise, round_to_format
 
 
 def main(argv: list[str] | None = None) -> None:

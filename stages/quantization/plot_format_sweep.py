@@ -78,7 +78,7 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
             markersize=5,
             linewidth=1.5,
             capsize=2,
-            label="best minifloat" if family == "minifloat" else "integer",
+            label="best minifloat (named at the bottom)" if family == "minifloat" else "integer",
         )
         if family == "minifloat":
             _name_formats(best, ax)
@@ -95,16 +95,9 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
 
 
 def _name_formats(best: pd.DataFrame, ax: Axes) -> None:
+    # in a row above the axis: beside the points the names would cover the float line
     for row in best.itertuples():
-        ax.annotate(
-            row.format,
-            (row.bits, 100 * row.top1),
-            xytext=(0, 7),
-            textcoords="offset points",
-            fontsize=8,
-            ha="center",
-            color=COLOURS["minifloat"],
-        )
+        ax.text(row.bits, 2, row.format, fontsize=8, ha="center", color=COLOURS["minifloat"])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -7,6 +7,7 @@ sees YAML or dicts.
 import dataclasses
 import difflib
 import json
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,20 +155,30 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(kind: type, error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> str:
-    first = error.errors(include_url=False)[0]
+    # a renamed key is both unknown and missing: the unknown one is the user's
+    first = max(error.errors(include_url=False), key=lambda e: e["type"] in _UNKNOWN)
     path = [str(part) for part in first["loc"]]
     file = _file_of(path, layers)
     key = ".".join(path) or "the file"
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in _UNKNOWN:
         known = _keys_at(kind, path[:-1])
         hint = _nearest(path[-1], known) or "; known are " + ", ".join(known)
         return f"{file}: {key} is not a known key{hint}"
     if first["type"] in ("missing_argument", "missing"):
-        return f"{file}: {key} is missing; add it"
+        return f"{_file_of(path[:-1], layers[:1])}: {key} is missing; add it"
     words = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        # a dataclass's own check names the key that is wrong: "batch is 0: choose 1 or more"
+        wrong = re.split(r"[ .]", words, maxsplit=1)[0]
+        if wrong in _keys_at(kind, path):
+            file = _file_of([*path, wrong], layers)
+        return f"{file}: {key}.{words}" if wrong in _keys_at(kind, path) else f"{file}: {key}: {words}"
     value = str(first["input"])
     shown = value if len(value) <= 60 else value[:57] + "..."
     return f"{file}: {key} is {shown!r}: {words}"
+
+
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
 def _file_of(path: list[str], layers: list[tuple[str, dict[str, Any]]]) -> str:
