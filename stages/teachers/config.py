@@ -39,3 +39,4 @@ class TeachersConfig:
     """The stage `teachers`."""
 
     models: dict[str, TeacherRecipe] = field(default_factory=dict)  # teachers of the scale, by name
+    pretrained: tuple[str, ...] = ()  # pretrained networks of config/datasets.yaml to evaluate beside them

@@ -51,6 +51,10 @@ class Catalogue:
             if recipe.dataset not in self.unavailable
         }
 
+    def pretrained_models(self) -> list[str]:
+        """The pretrained networks that this scale evaluates and whose data are there."""
+        return [m for m in self.settings.teachers.pretrained if not self.needs(m) & self.unavailable]
+
     def swept_models(self) -> list[str]:
         """The models of the format sweep whose data are there."""
         return [m for m in self.settings.quantization.models if not self.needs(m) & self.unavailable]
@@ -75,4 +79,5 @@ class Catalogue:
     def wanted(self) -> frozenset[str]:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
-        return frozenset().union(teachers, *(self.needs(m) for m in self.settings.quantization.models))
+        models = (*self.settings.quantization.models, *self.settings.teachers.pretrained)
+        return frozenset().union(teachers, *(self.needs(m) for m in models))

@@ -70,8 +70,41 @@ rule plot_training:
         " --drawn {output.drawn} > {log} 2>&1"
 
 
+rule evaluate_pretrained:
+    input:
+        model=lambda wc: expand(model_files(wc.model), scale=wc.scale),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+    output:
+        metrics=dvc("results/{scale}/models/{model}/metrics.json"),
+    log:
+        "results/{scale}/logs/evaluate_pretrained/{model}.log",
+    benchmark:
+        "results/{scale}/benchmarks/evaluate_pretrained/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(CATALOGUE.registry.pretrained),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        model=lambda wc, input: parent_of(input.model[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        code=lambda wc: code_of(
+            "teachers.evaluate_pretrained", family_of(net_of(wc.model))
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.teachers.evaluate_pretrained --model {params.model} --test {params.test}"
+        " --device {config[device]} --metrics {output.metrics} > {log} 2>&1"
+
+
 rule teachers:
     input:
+        [
+            f"results/{SCALE}/models/{model}/metrics.json"
+            for model in CATALOGUE.pretrained_models()
+        ],
         [
             f"results/{SCALE}/models/{model}/model.json"
             for model in CATALOGUE.teacher_models()
