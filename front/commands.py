@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 
 from front.environments import ROOT, SetupError, known_environments, set_up
 
@@ -92,12 +91,7 @@ def setup(args):
 
 def status(args):
     set_up(["main"])
-    text = _dry_run(args.scale, [])
-    jobs = Counter(re.findall(r"^rule (\w+):", text, flags=re.MULTILINE))
-    if not jobs:
-        print(f"{args.scale}: up to date")
-    for rule, count in sorted(jobs.items()):
-        print(f"{count:5d}  {rule}")
+    return _python("-m", "workflow.lib.plan", "--scale", args.scale)
 
 
 def why(args):

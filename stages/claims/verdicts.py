@@ -40,11 +40,11 @@ def judge(
     """
     if measurement is None or claim.bound is None:
         return _not_measured(claim, unavailable, built)
+    # the unit of shares and counts is 1, which a reader need not see
+    unit = "" if measurement.unit == "1" else f" {measurement.unit}"
     if claim.kind != "trend":
         holds = holds_for(claim.bound, measurement.value)
-        sentence = (
-            f"{measurement.value:g} {measurement.unit} over {measurement.n} cases, {_wanted(claim.bound)}"
-        )
+        sentence = f"{measurement.value:g}{unit} over {measurement.n} cases, {_wanted(claim.bound)}"
         return Verdict(verdict=REPRODUCED if holds else NOT_REPRODUCED, reason=sentence)
     seeds = len({sample.seed for sample in measurement.samples})
     if seeds < MIN_SEEDS:
@@ -52,7 +52,7 @@ def judge(
     interval = mean_interval(measurement.samples, confidence=confidence)
     assert interval is not None  # there are three samples or more
     inside = [holds_for(claim.bound, end) for end in interval]
-    where = f"the interval [{interval[0]:.4g}, {interval[1]:.4g}] {measurement.unit} over {seeds} seeds"
+    where = f"the interval [{interval[0]:.4g}, {interval[1]:.4g}]{unit} over {seeds} seeds"
     if all(inside):
         return Verdict(
             verdict=REPRODUCED, interval=interval, reason=f"{where} lies within it: {_wanted(claim.bound)}"

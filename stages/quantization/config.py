@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from stages.lib.numerics.formats import parse_format
+
 GRANULARITIES = ("per_channel", "per_tensor")
 # where the sign bit of an activation goes if the layer never sees a negative value
 SIGNS = ("signed", "unsigned_mantissa", "unsigned_exponent")
@@ -11,27 +13,32 @@ SIGNS = ("signed", "unsigned_mantissa", "unsigned_exponent")
 class SweepConfig:
     """One sweep over formats: what `sweep_formats` does to each model."""
 
-    formats: tuple[str, ...] = (
-        "all",
-    )  # names (E4M3, INT8), or "all": every signed format of the widths in bits
+    # names (E4M3, INT8), or "all": every signed format of the widths in bits
+    formats: tuple[str, ...] = ("all",)
     bits: tuple[int, ...] = (3, 4, 5, 6, 7, 8)  # widths that "all" stands for, in bits
-    calibration_images: int = (
-        1000  # images of the training split that set the activation scales (the paper: 1,000)
-    )
+    # images of the training split that set the activation scales (the paper: 1,000)
+    calibration_images: int = 1000
     calibration_seeds: tuple[int, ...] = (0, 1, 2)  # one draw of calibration images each
     test_images: int = 2000  # images of the test split that are classified; 0: all of them
     percentile: float = 99.999  # of |activation|, 0..100, that maps onto the format's largest value
     granularity: str = "per_channel"  # of weight scales: per_channel or per_tensor
     edge_minifloat: str = "E3M4"  # format of the first and last layer in minifloat rows; "" for the row's own
     edge_integer: str = "INT8"  # format of the first and last layer in integer rows; "" for the row's own
-    signs: tuple[str, ...] = (
-        "signed",
-    )  # for layers without negative input; or unsigned_mantissa, unsigned_exponent
+    # for layers without negative input; or unsigned_mantissa, unsigned_exponent
+    signs: tuple[str, ...] = ("signed",)
     batch: int = 25  # images a forward pass: small enough for the cache
 
     def __post_init__(self) -> None:
         if not self.formats:
             raise ValueError('formats is empty: name formats such as E4M3 or INT8, or write ["all"]')
+        edges = [
+            (key, getattr(self, key)) for key in ("edge_minifloat", "edge_integer") if getattr(self, key)
+        ]
+        for key, name in [*(("formats", f) for f in self.formats if f != "all"), *edges]:
+            try:
+                parse_format(name)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
         if wrong := [b for b in self.bits if not 3 <= b <= 8]:
             raise ValueError(f"bits holds {wrong[0]}: choose widths of 3 to 8 bits")
         for key in ("calibration_images", "batch"):
@@ -59,13 +66,11 @@ class SweepConfig:
 class QuantizationConfig:
     """Section `quantization` of the configuration."""
 
-    models: tuple[
-        str, ...
-    ] = ()  # model folders to sweep: TEACHER-sSEED of a trained teacher, or a pretrained one's name
+    # model folders to sweep: TEACHER-sSEED of a trained teacher, or a pretrained one's name
+    models: tuple[str, ...] = ()
     sweep: SweepConfig = field(default_factory=SweepConfig)  # how each of them is swept
-    verified_values: int = (
-        200_000  # random values for each format that the exact checks of the quantiser compare
-    )
+    # random values for each format that the exact checks of the quantiser compare
+    verified_values: int = 200_000
 
     def __post_init__(self) -> None:
         if len(set(self.models)) < len(self.models):

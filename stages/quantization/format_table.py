@@ -18,7 +18,9 @@ def read_sweeps(paths: Sequence[str]) -> pd.DataFrame:
         try:
             table = pd.read_csv(path, keep_default_na=False)
         except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-            raise InputError(f"{path} is not a table ({error}); make it with sweep_formats") from error
+            raise InputError(
+                f"{path} is not a table ({str(error).strip()}); make it with sweep_formats"
+            ) from error
         if missing := [c for c in COLUMNS if c not in table.columns]:
             raise InputError(f"{path} lacks the column {missing[0]}; make it with sweep_formats")
         tables.append(table)
@@ -66,10 +68,12 @@ def drop_by_seed(sweep: pd.DataFrame) -> dict[int, float]:
 
 
 def rank_correlations(sweep: pd.DataFrame) -> dict[str, float]:
-    """Keyed "MODEL FAMILY": Spearman's correlation of bits with the best formats' mean top-1."""
+    """Keyed "MODEL FAMILY": Spearman's correlation of bits with the best formats' mean top-1; 0 if that is constant."""
     best = best_formats(sweep)
     return {
         f"{model} {family}": float(group["bits"].rank().corr(group["top1"].rank()))
+        if group["top1"].max() > group["top1"].min()
+        else 0.0
         for (model, family), group in best.groupby(["model", "family"])
     }
 

@@ -62,7 +62,7 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
         100 * others.top1,
         s=14,
         color=COLOURS["minifloat"],
-        alpha=0.3,
+        alpha=0.6,
         linewidths=0,
         label="other minifloats",
     )

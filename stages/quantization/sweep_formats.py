@@ -2,7 +2,7 @@
 
 python -m stages.quantization.sweep_formats --model results/laptop/models/resnet20-cifar10
     --train data/prepared/cifar10/train --test data/prepared/cifar10/test --config '{"test_images": 500}'
-    --table sweep.csv [--device auto|cpu|cuda] [--threads 1]
+    --table sweep.csv [--device auto|cpu|cuda]
 
 Calibration images come from the training split, one random draw a seed; the test split only decides top-1.
 """
@@ -16,11 +16,13 @@ import torch
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
 from stages.lib.nets.model_folder import ModelInfo, read_model
+from stages.lib.training.device import CHOICES, choose_device
+from stages.lib.training.images import normalise
 from stages.quantization.config import SweepConfig
 from stages.quantization.ptq import calibrate, prepare
 from stages.quantization.sweep import calibration_indices, sweep_formats, sweep_length
@@ -28,7 +30,6 @@ from stages.quantization.sweep import calibration_indices, sweep_formats, sweep_
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    torch.set_num_threads(args.threads)
     config = from_json(SweepConfig, args.config, where="--config")
     device = choose_device(args.device)
     model, info = read_model(args.model)
@@ -39,13 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     for seed in config.calibration_seeds:
         rng = generator(seed, "calibration")
         chosen = calibration_indices(len(train.images), config.calibration_images, rng)
-        images = network_input(train.images[chosen], info, where=args.train).to(device)
+        images = network_input(train.images[chosen], info).to(device)
         ranges[seed] = calibrate(prepared, images, percentile=config.percentile, batch=config.batch)
         progress.advance(note="calibrated")
     test = test.first(config.test_images or len(test.images))
     rows = sweep_formats(
         prepared,
-        network_input(test.images, info, where=args.test).to(device),
+        network_input(test.images, info).to(device),
         torch.from_numpy(np.ascontiguousarray(test.labels)).to(device),
         ranges,
         config,
@@ -69,22 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         table.to_csv(temporary, index=False)
 
 
-def network_input(images: np.ndarray, info: ModelInfo, *, where: str) -> torch.Tensor:
-    """float32 NCHW, normalised as the model wants it, of uint8 (n, height, width, channels)."""
-    if images.shape[-1] != len(info.mean):
-        raise InputError(
-            f"{where} has images of {images.shape[-1]} channels and the model takes {len(info.mean)};"
-            f" give the set it was trained on ({info.dataset})"
-        )
-    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (info.mean, info.std))
-    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def choose_device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, and this machine has no usable GPU; give cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+def network_input(images: np.ndarray, info: ModelInfo) -> torch.Tensor:
+    """The images as the model wants them, in the layout in which it runs fastest."""
+    return normalise(images, info.mean, info.std).contiguous(memory_format=torch.channels_last)
 
 
 def model_name(folder: str) -> str:
@@ -99,8 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train", required=True, help="prepared training split, for calibration")
     parser.add_argument("--test", required=True, help="prepared test split")
     parser.add_argument("--config", default="{}", help="SweepConfig as JSON")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument(
         "--table", required=True, help="CSV to write, one row a format, sign convention and seed"
     )

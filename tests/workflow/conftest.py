@@ -1,7 +1,6 @@
 """A copy of the checkout in which the smoke scale has run once, shared by the tests of this folder."""
 
 import os
-import re
 import shutil
 import subprocess
 from collections import Counter
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from workflow.lib.plan import parse_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/main/bin/python"
@@ -34,13 +35,13 @@ class Checkout:
         """Rule -> number of jobs that a dry run plans, without the rules that only collect."""
         done = self.snakemake("--dry-run", "--quiet", "progress", *arguments, scale=scale)
         assert done.returncode == 0, done.stdout + done.stderr
-        return Counter(re.findall(r"^rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
+        return Counter(job.rule for job in parse_jobs(done.stdout + done.stderr))
 
     def replace(self, name: str, old: str, new: str) -> None:
         file = self.root / name
         text = file.read_text()
         assert old in text, f"{name} does not hold {old!r}"
-        file.write_text(text.replace(old, new))
+        file.write_text(text.replace(old, new, 1))
 
 
 def copy_of_checkout(folder: Path) -> Checkout:

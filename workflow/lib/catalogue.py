@@ -51,6 +51,18 @@ class Catalogue:
             if recipe.dataset not in self.unavailable
         }
 
+    def recipe_of(self, model: str) -> TeacherRecipe:
+        return self.teacher_models()[model][0]
+
+    def seed_of(self, model: str) -> int:
+        return self.teacher_models()[model][1]
+
+    def net_of(self, model: str) -> str:
+        """ "module.Class" of a model, trained here or pretrained."""
+        if model in self.registry.pretrained:
+            return self.registry.pretrained[model].net
+        return self.recipe_of(model).net
+
     def pretrained_models(self) -> list[str]:
         """The pretrained networks that this scale evaluates and whose data are there."""
         return [m for m in self.settings.teachers.pretrained if not self.needs(m) & self.unavailable]

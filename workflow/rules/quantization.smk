@@ -17,18 +17,19 @@ rule sweep_formats:
         mem_mb=3000,
         runtime=120,
         gpu=0,
+        device=config["device"],
     params:
         sweep=verbatim(to_json(SETTINGS.quantization.sweep)),
         model=lambda wc, input: parent_of(input.model[0]),
         train=lambda wc, input: parent_of(input.train[0]),
         test=lambda wc, input: parent_of(input.test[0]),
         code=lambda wc: code_of(
-            "quantization.sweep_formats", family_of(net_of(wc.model))
+            "quantization.sweep_formats", family_of(CATALOGUE.net_of(wc.model))
         ),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.quantization.sweep_formats --model {params.model} --train {params.train}"
-        " --test {params.test} --config {params.sweep:q} --device {config[device]} --table {output.table}"
+        " --test {params.test} --config {params.sweep:q} --device {resources.device} --table {output.table}"
         " > {log} 2>&1"
 
 

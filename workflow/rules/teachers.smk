@@ -1,15 +1,10 @@
 # Teachers: every later stage distils, prunes or quantises one of them.
 
 
-def recipe_of(model):
-    recipe, _ = CATALOGUE.teacher_models()[model]
-    return recipe
-
-
 rule train_teacher:
     input:
-        train=lambda wc: prepared_files(recipe_of(wc.model).dataset, "train"),
-        test=lambda wc: prepared_files(recipe_of(wc.model).dataset, "test"),
+        train=lambda wc: prepared_files(CATALOGUE.recipe_of(wc.model).dataset, "train"),
+        test=lambda wc: prepared_files(CATALOGUE.recipe_of(wc.model).dataset, "test"),
     output:
         weights=dvc("results/{scale}/models/{model}/weights.safetensors"),
         model=dvc("results/{scale}/models/{model}/model.json"),
@@ -27,17 +22,20 @@ rule train_teacher:
         mem_mb=3000,
         runtime=120,
         gpu=0,
+        device=config["device"],
     params:
-        recipe=lambda wc: to_json(recipe_of(wc.model)),
-        seed=lambda wc: CATALOGUE.teacher_models()[wc.model][1],
+        recipe=lambda wc: to_json(CATALOGUE.recipe_of(wc.model)),
+        seed=lambda wc: CATALOGUE.seed_of(wc.model),
         train=lambda wc, input: parent_of(input.train[0]),
         test=lambda wc, input: parent_of(input.test[0]),
-        code=lambda wc: code_of("teachers.train_teacher", family_of(net_of(wc.model))),
+        code=lambda wc: code_of(
+            "teachers.train_teacher", family_of(CATALOGUE.net_of(wc.model))
+        ),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.teachers.train_teacher --train {params.train} --test {params.test}"
         " --recipe {params.recipe:q} --seed {params.seed} --state scratch/{params.code}"
-        " --device {config[device]} --weights {output.weights} --model {output.model}"
+        " --device {resources.device} --weights {output.weights} --model {output.model}"
         " --curve {output.curve} --metrics {output.metrics} > {log} 2>&1"
 
 
@@ -87,16 +85,17 @@ rule evaluate_pretrained:
         mem_mb=2000,
         runtime=30,
         gpu=0,
+        device=config["device"],
     params:
         model=lambda wc, input: parent_of(input.model[0]),
         test=lambda wc, input: parent_of(input.test[0]),
         code=lambda wc: code_of(
-            "teachers.evaluate_pretrained", family_of(net_of(wc.model))
+            "teachers.evaluate_pretrained", family_of(CATALOGUE.net_of(wc.model))
         ),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.teachers.evaluate_pretrained --model {params.model} --test {params.test}"
-        " --device {config[device]} --metrics {output.metrics} > {log} 2>&1"
+        " --device {resources.device} --metrics {output.metrics} > {log} 2>&1"
 
 
 rule teachers:

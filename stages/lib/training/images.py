@@ -7,10 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.lib.core.errors import InputError
+
 
 def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(n, height, width, channels) uint8 -> (n, channels, height, width) float32, (pixel / 255 - mean) / std."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    """(n, height, width, channels) uint8 -> (n, channels, height, width) float32, (pixel / 255 - mean) / std.
+
+    Raises InputError where mean and std are those of another number of channels.
+    """
+    if images.shape[-1] != len(mean):
+        raise InputError(
+            f"the images have {images.shape[-1]} channels and the network takes {len(mean)}; give it the set that"
+            " it was trained on"
+        )
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
     return (pixels - _per_channel(mean)) / _per_channel(std)
 
 
