@@ -1,6 +1,7 @@
 """Commands of ./repro: set up what is missing, then hand over to Snakemake, pytest or a stage."""
 
 import argparse
+import contextlib
 import difflib
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 from front.environments import ROOT, SetupError, known_environments, set_up
@@ -250,7 +252,39 @@ def _preflight(scale, targets):
 
 def _snakemake(scale, targets, extra, cores=None, device="auto"):
     command = ["-m", "snakemake", "--cores", str(cores or os.cpu_count() or 1), *extra]
-    return _python(*command, "--config", f"scale={scale}", f"device={device}", "--", *targets)
+    logs = [ROOT / "results" / scale / "logs", ROOT / "data" / "logs"]
+    with _progress_of(logs):
+        return _python(*command, "--config", f"scale={scale}", f"device={device}", "--", *targets)
+
+
+@contextlib.contextmanager
+def _progress_of(folders, interval_s=20):
+    """While the block runs, say every now and then how far the jobs at work are, and how long they still take."""
+    ended = threading.Event()
+
+    def watch():
+        while not ended.wait(interval_s):
+            for line in progress_lines(folders, newer_than=time.time() - interval_s):
+                print(f"  {line}", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def progress_lines(folders, newer_than):
+    """The last line of each log that was written to since `newer_than`, where it tells progress."""
+    lines = []
+    for log in sorted(log for folder in folders for log in folder.rglob("*.log")):
+        if log.stat().st_mtime >= newer_than:
+            last = (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
+            if re.search(r"\d+/\d+ \d+%", last):
+                lines.append(f"{log.parent.name}/{log.stem}: {last}")
+    return lines
 
 
 def _dry_run(scale, targets):

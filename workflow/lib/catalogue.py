@@ -11,6 +11,7 @@ from typing import Any
 from stages.datasets.config import DatasetEntry, PretrainedEntry
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
+from stages.lib.core.errors import InputError
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
@@ -34,11 +35,13 @@ class Catalogue:
         """
         scale = str(config.get("scale", "laptop"))
         overrides = {key: value for key, value in config.items() if key not in RUN_KEYS}
+        settings, registry = load_settings(scale, overrides), load_registry()
+        check_names(settings, registry, scale)
         answers = read_json(preflight) if preflight and preflight.is_file() else {}
         return cls(
             scale=scale,
-            settings=load_settings(scale, overrides),
-            registry=load_registry(),
+            settings=settings,
+            registry=registry,
             unavailable=frozenset(name for name, answer in answers.items() if not answer["available"]),
         )
 
@@ -93,3 +96,23 @@ class Catalogue:
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
         models = (*self.settings.quantization.models, *self.settings.teachers.pretrained)
         return frozenset().union(teachers, *(self.needs(m) for m in models))
+
+
+def check_names(settings: Settings, registry: Registry, scale: str) -> None:
+    """Raise InputError where the settings name a set or a model that nobody makes."""
+    where = f"config/{scale}.yaml"
+    for name, recipe in settings.teachers.models.items():
+        if recipe.dataset not in registry.datasets:
+            raise InputError(
+                f"{where}: teachers.models.{name}.dataset is {recipe.dataset!r}: config/datasets.yaml has no such set"
+                f" (it has {', '.join(registry.datasets)})"
+            )
+    trained = {
+        f"{name}-s{seed}" for name, recipe in settings.teachers.models.items() for seed in recipe.seeds
+    }
+    for key, models, known in (
+        ("teachers.pretrained", settings.teachers.pretrained, set(registry.pretrained)),
+        ("quantization.models", settings.quantization.models, trained | set(registry.pretrained)),
+    ):
+        if unknown := [model for model in models if model not in known]:
+            raise InputError(f"{where}: {key} has {unknown[0]!r}: choose from {', '.join(sorted(known))}")

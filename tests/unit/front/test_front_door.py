@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from front import environments
+from front.commands import progress_lines
 from front.environments import SetupError, digest_of, is_ready, pip_sentence, set_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +49,18 @@ def test_a_mistake_is_one_sentence_and_code_2(arguments, sentence):
     assert sentence in done.stderr
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_progress_is_the_last_line_of_the_logs_at_work(tmp_path):
+    for name, text in (
+        ("a", "epoch 1/4 25% 9s left\nepoch 2/4 50% 6s left loss 1\n"),
+        ("b", "wrote it\n"),
+        ("c", ""),
+    ):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / "train" / f"{name}.log").write_text(text)
+    assert progress_lines([tmp_path], newer_than=0) == ["train/a: epoch 2/4 50% 6s left loss 1"]
+    assert progress_lines([tmp_path], newer_than=2**40) == []
 
 
 def test_help_names_every_command():

@@ -1,0 +1,59 @@
+"""Ten mistakes in configuration files, through the command line: one sentence each, and nothing is made."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.workflow.conftest import PYTHON
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        (
+            "smoke",
+            "teachers:",
+            "teacher:",
+            "config/smoke.yaml: teacher is not a known key; did you mean teachers?",
+        ),
+        (
+            "smoke",
+            "epochs: 6",
+            "epochs: six",
+            "config/smoke.yaml: teachers.models.lenet5-bn-digits.epochs is 'six'",
+        ),
+        ("smoke", "epochs: 6", "epochs: 0", "teachers.models.lenet5-bn-digits.epochs is 0: choose 1 or more"),
+        (
+            "smoke",
+            "dataset: digits",
+            "dataset: digit",
+            "dataset is 'digit': config/datasets.yaml has no such set",
+        ),
+        ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "quantization.models has 'lenet-s0'"),
+        ("smoke", "quantization:", "quantization: [", "config/smoke.yaml, line "),
+        ("base", "confidence: 0.95", "confidence: 95", "config/base.yaml: claims.confidence is 95"),
+        ("base", "granularity:", "granularty:", "sweep.granularty is not a known key; did you mean "),
+        (
+            "datasets",
+            "kind: images",
+            "kind: pictures",
+            "config/datasets.yaml: datasets.digits.kind is 'pictures'",
+        ),
+        ("claims", "kind: exact", "kind: sure", "config/claims.yaml: claims."),
+    ],
+)
+def test_a_mistake_is_one_sentence(finished, edit, name, old, new, sentence):
+    edit(f"config/{name}.yaml", old, new)
+    done = subprocess.run(
+        [PYTHON, "-m", "workflow.lib.preflight", "--scale", "smoke"],
+        cwd=finished.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(finished.root)},
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
