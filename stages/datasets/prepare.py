@@ -32,6 +32,28 @@ def read_manifest(path: Path) -> tuple[str, Source, Path]:
     return record["name"], source, folder
 
 
+def split_record(name: str, entry: DatasetEntry, split: str, *, digest: str, n: int) -> dict[str, Any]:
+    """What the JSON beside a prepared text or table says; InputError where the content is not the registry's."""
+    if split not in entry.splits:
+        raise InputError(f"{name} has no split {split!r}; it has {', '.join(entry.splits)}")
+    wanted = entry.splits[split]
+    if n != wanted.n or (wanted.digest and digest != wanted.digest):
+        raise InputError(
+            f"{name}/{split} holds {n} rows of digest {digest[:16]}..., wanted {wanted.n} of"
+            f" {wanted.digest[:16]}...; fetch it again"
+        )
+    return {
+        "dataset": name,
+        "split": split,
+        "digest": digest,
+        "n": n,
+        "classes": list(entry.classes),
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "redistribute": entry.redistribute,
+    }
+
+
 def prepare_split(name: str, entry: DatasetEntry, split: str, source: Source, folder: Path) -> ImageSplit:
     """One split, rows sorted by digest. Raises InputError where the content is not what the registry says."""
     if split not in entry.splits:

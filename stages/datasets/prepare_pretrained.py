@@ -15,14 +15,12 @@ from stages.datasets.prepare import read_manifest
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.nets.build import build
-from stages.lib.nets.model_folder import ModelInfo, write_model
+from stages.lib.nets.model_folder import ModelInfo, folder_of, write_model
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folder = args.model.parent
-    if args.model.name != "model.json" or args.weights != folder / "weights.safetensors":
-        raise InputError("--model and --weights must be model.json and weights.safetensors of one folder")
+    folder = folder_of(weights=args.weights, model=args.model)
     entry = from_json(PretrainedEntry, args.entry, where="--entry")
     _, source, raw = read_manifest(args.manifest)
     model = build(entry.net, entry.arguments)

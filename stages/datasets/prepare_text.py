@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 from stages.datasets.config import DatasetEntry
-from stages.datasets.prepare import read_manifest
+from stages.datasets.prepare import read_manifest, split_record
 from stages.lib.core.artifacts import write_json, write_text
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
@@ -19,27 +19,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     entry = from_json(DatasetEntry, args.entry, where="--entry")
     name, source, raw = read_manifest(args.manifest)
-    if args.split not in entry.splits:
-        raise InputError(f"{name} has no split {args.split!r}; it has {', '.join(entry.splits)}")
+    if args.split not in source.options:
+        raise InputError(f"{name} has no split {args.split!r}; it has {', '.join(source.options)}")
     text = (raw / source.options[args.split]).read_text(encoding="utf-8")
-    digest, wanted = hashlib.sha256(text.encode()).hexdigest(), entry.splits[args.split].digest
-    if wanted and digest != wanted:
-        raise InputError(
-            f"{name}/{args.split} has digest {digest[:16]}..., wanted {wanted[:16]}...; fetch it again"
-        )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    record = split_record(name, entry, args.split, digest=digest, n=text.count("\n"))
     write_text(args.text, text)
-    write_json(
-        args.info,
-        {
-            "dataset": name,
-            "split": args.split,
-            "digest": digest,
-            "n": text.count("\n"),
-            "licence": entry.licence,
-            "citation": entry.citation,
-            "redistribute": entry.redistribute,
-        },
-    )
+    write_json(args.info, record)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -13,43 +13,23 @@ from pathlib import Path
 import pandas as pd
 
 from stages.datasets.config import DatasetEntry
-from stages.datasets.prepare import read_manifest
+from stages.datasets.prepare import read_manifest, split_record
 from stages.lib.core.artifacts import atomic_path, write_json
 from stages.lib.core.commands import from_json
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     entry = from_json(DatasetEntry, args.entry, where="--entry")
     name, source, raw = read_manifest(args.manifest)
-    if args.split not in entry.splits:
-        raise InputError(f"{name} has no split {args.split!r}; it has {', '.join(entry.splits)}")
     table = pd.read_parquet(raw / source.options["table"])
     table = table[table["split"] == args.split].sort_values(["gesture", "index"], ignore_index=True)
     table = table[["gesture", "index", "x", "y"]]
-    wanted = entry.splits[args.split]
-    digest = trajectories_digest(table)
-    if len(table) != wanted.n or (wanted.digest and digest != wanted.digest):
-        raise InputError(
-            f"{name}/{args.split} holds {len(table)} trajectories of digest {digest[:16]}..., wanted {wanted.n} of"
-            f" {wanted.digest[:16]}...; fetch it again"
-        )
+    record = split_record(name, entry, args.split, digest=trajectories_digest(table), n=len(table))
     with atomic_path(args.trajectories) as temporary:
         table.to_parquet(temporary, index=False)
-    write_json(
-        args.info,
-        {
-            "dataset": name,
-            "split": args.split,
-            "digest": digest,
-            "n": len(table),
-            "classes": list(entry.classes),
-            "licence": entry.licence,
-            "citation": entry.citation,
-            "redistribute": entry.redistribute,
-        },
-    )
+    write_json(args.info, record)
 
 
 def trajectories_digest(table: pd.DataFrame) -> str:

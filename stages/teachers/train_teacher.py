@@ -16,10 +16,10 @@ import torch
 
 from stages.lib.core.artifacts import atomic_path, value_digest, write_json
 from stages.lib.core.commands import from_json
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.measurements import device_record
 from stages.lib.core.prepared import read_images
-from stages.lib.nets.model_folder import write_model
+from stages.lib.nets.model_folder import folder_of, write_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.teachers.config import TeacherRecipe
 from stages.teachers.teacher import test_accuracy, train_classifier
@@ -27,9 +27,7 @@ from stages.teachers.teacher import test_accuracy, train_classifier
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folder = args.model.parent
-    if args.model.name != "model.json" or args.weights != folder / "weights.safetensors":
-        raise InputError("--model and --weights must be model.json and weights.safetensors of one folder")
+    folder = folder_of(weights=args.weights, model=args.model)
     recipe = from_json(TeacherRecipe, args.recipe, where="--recipe")
     device = choose_device(args.device)
     train, test = read_images(args.train), read_images(args.test)

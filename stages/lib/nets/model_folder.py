@@ -54,6 +54,13 @@ def write_weights(folder: str | Path, state: Mapping[str, torch.Tensor], info: M
     return ModelInfo(**record)
 
 
+def folder_of(*, weights: Path, model: Path) -> Path:
+    """The model folder that a command's two outputs make up. Raises InputError where they do not."""
+    if model.name != "model.json" or weights != model.parent / "weights.safetensors":
+        raise InputError("--model and --weights must be model.json and weights.safetensors of one folder")
+    return model.parent
+
+
 def read_model(folder: str | Path) -> tuple[nn.Module, ModelInfo]:
     """The network in evaluation mode, on the CPU, and what is known of it.
 
