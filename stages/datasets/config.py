@@ -74,7 +74,7 @@ class PretrainedEntry:
     net: str  # network, as module.Class of stages/lib/nets
     licence: str  # as its authors state it
     citation: str  # whom to cite
-    recorded_top1: float  # accuracy on the test split that its authors recorded, 0..1
+    recorded_top1: float  # accuracy on the test split that its authors publish, 0..1
     classes: tuple[str, ...]  # names in label order
     mean: tuple[float, ...]  # normalisation that it was trained with
     std: tuple[float, ...]  # likewise
