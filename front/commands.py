@@ -41,12 +41,12 @@ def run(args):
     set_up(["main"], args.torch)
     names = _check_targets(args.targets)
     if args.plan:
-        _preflight(args.scale, names)
+        _preflight(args.scale)
         return _python("-m", "workflow.lib.plan", "--scale", args.scale, "--cores", str(args.jobs), *names)
     start = time.monotonic()
     if "bench" in names:
         set_up(["oracles"], args.torch)
-    code = _preflight(args.scale, names)
+    code = _preflight(args.scale)
     if code:
         return code
     code = _snakemake(args.scale, names, args.extra, cores=args.jobs, device=args.device)
@@ -130,7 +130,7 @@ def report(args):
 
 def bench(args):
     set_up(["main", "oracles"])
-    code = _preflight(args.scale, []) or _snakemake(args.scale, ["bench"], ["--forcerun", "bench_quantiser"])
+    code = _preflight(args.scale) or _snakemake(args.scale, ["bench"], ["--forcerun", "bench_quantiser"])
     for file in sorted((ROOT / "results" / args.scale / "bench").glob("*.json")) if not code else []:
         for line in json.loads(file.read_text()):
             low, high = min(line["ratio_runs"]), max(line["ratio_runs"])
@@ -246,8 +246,8 @@ def _check_targets(targets):
     return targets
 
 
-def _preflight(scale, targets):
-    return _python("-m", "workflow.lib.preflight", "--scale", scale, *targets)
+def _preflight(scale):
+    return _python("-m", "workflow.lib.preflight", "--scale", scale)
 
 
 def _snakemake(scale, targets, extra, cores=None, device="auto"):

@@ -28,8 +28,8 @@ class Job:
 
 def planned_jobs(scale: str, targets: list[str]) -> list[Job]:
     """The jobs that Snakemake would run. Raises InputError with its last words where it cannot plan."""
-    command = ["snakemake", "--dry-run", "--quiet", "progress", "--config", f"scale={scale}", "--", *targets]
-    command = [sys.executable, "-m", *command] if targets else [sys.executable, "-m", *command[:-1]]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "progress"]
+    command += ["--config", f"scale={scale}", "--", *targets]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     text = done.stdout + done.stderr
     if done.returncode:

@@ -1,6 +1,6 @@
 """Before a run: check the settings, and say which data set comes from where.
 
-python -m workflow.lib.preflight --scale laptop [TARGET ...]
+python -m workflow.lib.preflight --scale laptop
 
 Writes data/preflight.json, from which the workflow leaves out what no source has here.
 """
@@ -32,7 +32,6 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="preflight", description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="laptop")
-    parser.add_argument("targets", nargs="*")
     return parser.parse_args(argv)
 
 

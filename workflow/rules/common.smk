@@ -12,7 +12,7 @@ from stages.lib.core.errors import InputError
 from workflow.lib import storage
 from workflow.lib.catalogue import Catalogue
 from workflow.lib.fingerprints import code_of, env_of
-from workflow.lib.settings import load_claims, load_registry, load_settings
+from workflow.lib.settings import load_claims
 
 try:
     CATALOGUE = Catalogue.load(config)
