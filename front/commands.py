@@ -16,7 +16,8 @@ from front.environments import ROOT, SetupError, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
-SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles"]}
+BENCHES = ("bench_quantiser", "bench_static_timing", "bench_systolic")
+SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware"]}
 
 
 class UserError(Exception):
@@ -38,7 +39,7 @@ def main(argv=None):
 
 
 def run(args):
-    set_up(["main"], args.torch)
+    set_up(["main", "hardware"], args.torch)
     names = _check_targets(args.targets)
     if args.plan:
         _preflight(args.scale)
@@ -129,8 +130,8 @@ def report(args):
 
 
 def bench(args):
-    set_up(["main", "oracles"])
-    code = _preflight(args.scale) or _snakemake(args.scale, ["bench"], ["--forcerun", "bench_quantiser"])
+    set_up(["main", "oracles", "hardware"])
+    code = _preflight(args.scale) or _snakemake(args.scale, ["bench"], ["--forcerun", *BENCHES])
     for file in sorted((ROOT / "results" / args.scale / "bench").glob("*.json")) if not code else []:
         for line in json.loads(file.read_text()):
             low, high = min(line["ratio_runs"]), max(line["ratio_runs"])

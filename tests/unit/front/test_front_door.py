@@ -34,7 +34,7 @@ def repro(*arguments, **environ):
         (["run", "minifloat"], "there is no target 'minifloat'; did you mean minifloats?"),
         (["run", "-j", "0"], "'0' is not a number of 1 or more"),
         (["test", "units"], "there is no suite 'units'; unit is one"),
-        (["setup", "mian"], "there is no environment 'mian'; choose from main"),
+        (["setup", "mian"], "there is no environment 'mian'; choose from hardware, main"),
         (
             ["claims", "--scale", "paper"],
             "results/paper/claims.md is not there yet; make it with ./repro run",
