@@ -2,6 +2,7 @@
 
 from math import ceil, log2
 
+from stages.lib.core.errors import InputError
 from stages.lib.numerics.formats import Format, IntegerFormat, values_in_steps
 
 
@@ -17,7 +18,7 @@ def exact_accumulator_bits(a: Format, b: Format, *, length: int) -> int:
 
 
 def paper_accumulator_bits(a: Format, b: Format, *, length: int) -> int:
-    """The published formulas, for two integers or two minifloats.
+    """The published formulas, for two integers or two minifloats (InputError for one of each).
 
     Integers: r_a + r_b + ceil(log2 n) + 1; minifloats: 2^xa + ya + 2^xb + yb + ceil(log2 n) - 1.
     """
@@ -25,6 +26,6 @@ def paper_accumulator_bits(a: Format, b: Format, *, length: int) -> int:
     if isinstance(a, IntegerFormat) and isinstance(b, IntegerFormat):
         return a.bits + b.bits + growth + 1
     if isinstance(a, IntegerFormat) or isinstance(b, IntegerFormat):
-        raise ValueError(f"the paper has no formula for {a.name} times {b.name}; use exact_accumulator_bits")
+        raise InputError(f"the paper has no formula for {a.name} times {b.name}; use the exact width")
     operands = (2**f.exponent_bits + f.mantissa_bits for f in (a, b))
     return sum(operands) + growth - 1
