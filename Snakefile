@@ -11,6 +11,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/quantization.smk"
+include: "workflow/rules/hardware.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -22,6 +23,7 @@ localrules:
     datasets,
     teachers,
     minifloats,
+    hardware,
     bench,
 
 
@@ -30,6 +32,7 @@ rule all:
     default_target: True
     input:
         rules.minifloats.input,
+        rules.hardware.input,
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

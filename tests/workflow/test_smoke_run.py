@@ -17,17 +17,19 @@ EDITED = f"{END_OF_DOC}EDITED = True\n"
 BELOW_SWEEP = {
     "plot_format_sweep": 1,
     "measure_format_sweep": 1,
-    "collect_minifloats": 1,
+    "collect_measurements": 1,
     "judge_claims": 1,
     "write_report": 1,
 }
+BELOW_MACS = {"plot_mac_costs": 1, "measure_macs": 1}
+BELOW_MEASUREMENTS = {"collect_measurements": 1, "judge_claims": 1, "write_report": 1}
 
 
 def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
     claims = json.loads((finished.root / "results/smoke/claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in claims}
     assert all(claim["verdict"] and claim["reason"] for claim in claims)
-    assert [verdicts[id] for id in ("M1", "M2", "M3")] == ["reproduced"] * 3
+    assert [verdicts[id] for id in ("M1", "M2", "M3", "M5", "C6")] == ["reproduced"] * 5
     page = (finished.root / "results/smoke/report.html").read_text()
     assert "<svg" in page
     # nothing is fetched from anywhere when the page is opened
@@ -71,6 +73,36 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
             {"plot_format_sweep": 1, "write_report": 1},
         ),
         ("stages/lib/nets/vit.py", END_OF_DOC, EDITED, {}),
+        (
+            "config/smoke.yaml",
+            "formats: [INT4, E2M1]",
+            "formats: [INT4, E2M1, E3M0]",
+            {"synthesise_macs": 1, **BELOW_MACS, **BELOW_MEASUREMENTS},
+        ),
+        (
+            "config/smoke.yaml",
+            "vectors_per_weight: 20",
+            "vectors_per_weight: 21",
+            {
+                "profile_weights": 1,
+                "plot_weight_profiles": 1,
+                "measure_weight_profiles": 1,
+                **BELOW_MEASUREMENTS,
+            },
+        ),
+        # the second layer table and its two estimates, nothing else
+        (
+            "config/smoke.yaml",
+            "tokens: 1, context: 512",
+            "tokens: 1, context: 513",
+            {"tabulate_layers": 1, "estimate_systolic": 1, "estimate_tensor_cores": 1},
+        ),
+        (
+            "stages/hardware/rows.v",
+            "genvar i;",
+            "genvar i; // a remark",
+            {"synthesise_macs": 1, **BELOW_MACS, **BELOW_MEASUREMENTS},
+        ),
     ],
 )
 def test_a_change_reruns_exactly_its_descendants(finished, edit, name, old, new, expected):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
@@ -73,6 +74,10 @@ class Catalogue:
     def swept_models(self) -> list[str]:
         """The models of the format sweep whose data are there."""
         return [m for m in self.settings.quantization.models if not self.needs(m) & self.unavailable]
+
+    def technologies(self) -> list[str]:
+        """The cell libraries of the timing of weight values that are there; osu018 is a system package."""
+        return [t for t in self.settings.hardware.timing.technologies if t != "osu018" or OSU018.is_file()]
 
     def needs(self, model: str) -> frozenset[str]:
         """Names in the registry that a model rests on."""

@@ -97,10 +97,10 @@ def _rows(kind: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
 
 def _default(field: dataclasses.Field) -> str:
     if field.default is not dataclasses.MISSING:
-        return f"`{json.dumps(field.default)}`"
+        return f"`{_plain_json(field.default)}`"
     if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
-        return "section" if dataclasses.is_dataclass(value) else f"`{json.dumps(value)}`"
+        return "section" if dataclasses.is_dataclass(value) else f"`{_plain_json(value)}`"
     return "required"
 
 
@@ -123,7 +123,11 @@ def _yaml_lines(config: Any, *, indent: int) -> Iterator[str]:
             yield f"{pad}{field.name}:{comment}"
             yield from _yaml_lines(value, indent=indent + 2)
         else:
-            yield f"{pad}{field.name}: {json.dumps(value)}{comment}"
+            yield f"{pad}{field.name}: {_plain_json(value)}{comment}"
+
+
+def _plain_json(value: Any) -> str:
+    return json.dumps(value, default=dataclasses.asdict)
 
 
 def _json(value: Any) -> str:

@@ -26,6 +26,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     for name, answer in answers.items():
         print(sentence_of(name, answer), file=sys.stderr)
+    if left_out := set(catalogue.settings.hardware.timing.technologies) - set(catalogue.technologies()):
+        print(
+            f"{', '.join(left_out)}: not available, left out; install the Debian package qflow-tech-osu018",
+            file=sys.stderr,
+        )
     write_json(PREFLIGHT, {name: asdict(answer) for name, answer in answers.items()})
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
 from stages.quantization.config import QuantizationConfig
 from stages.teachers.config import TeachersConfig
@@ -34,6 +35,7 @@ class Settings:
 
     teachers: TeachersConfig
     quantization: QuantizationConfig
+    hardware: HardwareConfig
     claims: ClaimsConfig
 
 
@@ -169,7 +171,7 @@ def _sentence(kind: type, error: ValidationError, layers: list[tuple[str, dict[s
     words = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "value_error":
         # a dataclass's own check names the key that is wrong: "batch is 0: choose 1 or more"
-        wrong = re.split(r"[ .]", words, maxsplit=1)[0]
+        wrong = re.split(r"[ .:]", words, maxsplit=1)[0]
         if wrong in _keys_at(kind, path):
             file = _file_of([*path, wrong], layers)
         return f"{file}: {key}.{words}" if wrong in _keys_at(kind, path) else f"{file}: {key}: {words}"

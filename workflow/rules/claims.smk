@@ -1,6 +1,28 @@
 # Every claim of every paper gets a verdict with its reason; one page shows them beside the figures.
 
 
+rule collect_measurements:
+    input:
+        parts=lambda wc: [f"results/{wc.scale}/{part}" for part in PARTS[wc.paper]],
+    output:
+        measurements=git("results/{scale}/{paper}/measurements.json"),
+    log:
+        "results/{scale}/logs/collect_measurements/{paper}.log",
+    benchmark:
+        "results/{scale}/benchmarks/collect_measurements/{paper}.tsv"
+    wildcard_constraints:
+        paper="|".join(PARTS),
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("claims.collect_measurements"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.claims.collect_measurements --parts {input.parts}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
 rule judge_claims:
     input:
         measurements=MEASUREMENTS,

@@ -23,8 +23,18 @@ SCALE, SETTINGS = CATALOGUE.scale, CATALOGUE.settings
 
 config.setdefault("device", "auto")
 
-# what judge_claims reads: one file a paper that is built
-MEASUREMENTS = ["results/{scale}/minifloats/measurements.json"]
+# what measures the claims of a paper, joined by collect_measurements; paths below results/SCALE
+PARTS = {
+    "minifloats": [
+        "minifloats/parts/verify_quantiser.json",
+        "minifloats/parts/measure_format_sweep.json",
+        "minifloats/parts/measure_macs.json",
+    ],
+    "crisp": ["crisp/parts/measure_tensor_cores.json"],
+    "halo": ["halo/parts/measure_weight_profiles.json"],
+}
+# what judge_claims reads
+MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
 BUILT = ["minifloats"]
 # figures of the report, in its order; paths below results/SCALE
@@ -37,6 +47,46 @@ SECTIONS = [
         " an upper bound on what a fixed choice gives.",
         "figure": "minifloats/figures/format_sweep.svg",
         "table": "minifloats/figures/format_sweep.csv",
+    },
+    {
+        "paper": "minifloats",
+        "title": "Cost of a multiply-accumulate on an FPGA",
+        "caption": "Look-up tables of an operator with exact accumulation, by yosys for UltraScale+ before placement:"
+        " ratios count, not absolute numbers. An integer as yosys builds it is about twice as dear as one on carry-chain"
+        " rows, so that the ratios are to the cheaper one. Grey: published, another device and tool.",
+        "figure": "hardware/figures/mac_costs.svg",
+        "table": "hardware/figures/mac_costs.csv",
+    },
+    {
+        "paper": "halo",
+        "title": "How far HALO's premise depends on the multiplier",
+        "caption": "Static timing of Nangate45 netlists with the weight held constant: how much faster the slowest of the"
+        " fastest 9 and 16 weight values is than the slowest of all, by microarchitecture, with the addition in the same"
+        " stage or not. No layout and no wires. Grey: published clocks, second-hand.",
+        "figure": "hardware/figures/weight_sensitivity.svg",
+        "table": "hardware/figures/weight_sensitivity.csv",
+    },
+    {
+        "paper": "halo",
+        "title": "Delay of the weight values",
+        "caption": "Histograms of the static delay of all 256 weight values in each netlist.",
+        "figure": "hardware/figures/weight_delays.svg",
+        "table": "hardware/figures/weight_delays.csv",
+    },
+    {
+        "paper": "halo",
+        "title": "Voltage, frequency and energy",
+        "caption": "SPICE of sky130 gates and the fits to it. Carried over to another technology it is a model.",
+        "figure": "hardware/figures/voltage_curve.svg",
+        "table": "hardware/figures/voltage_curve.csv",
+    },
+    {
+        "paper": "crisp",
+        "title": "Cycles of dense and sparse tensor cores",
+        "caption": "Modelled cycles of four products over the share of weights kept, and the Sparseloop artifact's"
+        " figures, whose rules the model rebuilds.",
+        "figure": "hardware/figures/tensor_cores.svg",
+        "table": "hardware/figures/tensor_cores.csv",
     },
     {
         "paper": "teachers",
@@ -53,6 +103,10 @@ wildcard_constraints:
     dataset="[a-z0-9-]+",
     split="[a-z]+",
     model="[a-z0-9-]+",
+    layers="[a-z0-9.-]+",
+    paper="[a-z_]+",
+    netlist="[a-zA-Z0-9_-]+",
+    technology="[a-z0-9]+",
 
 
 def verbatim(text):

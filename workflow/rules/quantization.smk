@@ -104,29 +104,6 @@ rule measure_format_sweep:
         " --measurements {output.measurements} > {log} 2>&1"
 
 
-rule collect_minifloats:
-    input:
-        parts=[
-            "results/{scale}/minifloats/parts/verify_quantiser.json",
-            "results/{scale}/minifloats/parts/measure_format_sweep.json",
-        ],
-    output:
-        measurements=git("results/{scale}/minifloats/measurements.json"),
-    log:
-        "results/{scale}/logs/collect_minifloats.log",
-    benchmark:
-        "results/{scale}/benchmarks/collect_minifloats.tsv"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        code=code_of("claims.collect_measurements"),
-        env=env_of("main"),
-    shell:
-        "envs/py main -m stages.claims.collect_measurements --parts {input.parts}"
-        " --measurements {output.measurements} > {log} 2>&1"
-
-
 rule bench_quantiser:
     output:
         bench=none("results/{scale}/bench/quantiser.json"),
@@ -148,9 +125,5 @@ rule bench_quantiser:
 rule minifloats:
     input:
         f"results/{SCALE}/minifloats/figures/format_sweep.svg",
+        f"results/{SCALE}/hardware/figures/mac_costs.svg",
         f"results/{SCALE}/minifloats/measurements.json",
-
-
-rule bench:
-    input:
-        f"results/{SCALE}/bench/quantiser.json",

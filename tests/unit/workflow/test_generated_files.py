@@ -1,5 +1,6 @@
 """Generated files are what the sources say, and git keeps what the storage classes say."""
 
+import re
 import subprocess
 
 from workflow.lib import storage
@@ -20,6 +21,6 @@ def test_every_setting_has_a_meaning():
 
 def test_gitignore_keeps_git_outputs_and_hides_the_rest():
     for pattern, kept_by in storage.read_declarations().items():
-        path = pattern.format(scale="laptop", model="m-s0", dataset="digits", split="train")
+        path = re.sub(r"\{\w+\}", "x", pattern)
         ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
         assert ignored is (kept_by != "git"), pattern
