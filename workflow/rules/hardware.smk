@@ -453,10 +453,9 @@ rule hardware:
             array=["systolic", "tensor_cores"],
             layers=HARDWARE.layers,
         ),
-        expand(
-            f"results/{SCALE}/{{paper}}/measurements.json",
-            paper=["minifloats", "crisp", "halo"],
-        ),
+        f"results/{SCALE}/minifloats/parts/measure_macs.json",
+        f"results/{SCALE}/crisp/parts/measure_tensor_cores.json",
+        f"results/{SCALE}/halo/parts/measure_weight_profiles.json",
 
 
 rule bench:
