@@ -1,29 +1,11 @@
 # FPGA operators, gate-level timing and energy of weight values, closed-form accelerator models.
 import re
-import shlex
+
+from workflow.lib.hardware_flags import layer_flags, timing_flags, user_netlist_flags
 
 HARDWARE = SETTINGS.hardware
 # netlists of the user, profiled beside those that are synthesised here
 USER_NETLISTS = {user.name: user for user in HARDWARE.timing.user_netlists}
-
-
-def optional_flags(**flags):
-    """Flags of a command for the settings that are given; None leaves a flag out."""
-    return " ".join(
-        f"{flag} {value}" for flag, value in flags.items() if value is not None
-    )
-
-
-def layer_flags(name):
-    """Where tabulate_layers takes a table from."""
-    source = HARDWARE.layers[name]
-    if source.shape:
-        flags = ["--shape", source.shape, "--tokens", source.tokens]
-        flags += ["--context", source.context] if source.context else []
-    else:
-        flags = ["--net", source.net, "--arguments", json.dumps(source.arguments)]
-        flags += ["--input", *source.input]
-    return shlex.join(map(str, [*flags, "--batch", source.batch]))
 
 
 rule synthesise_macs:
@@ -134,13 +116,7 @@ rule profile_weights:
     params:
         vectors=HARDWARE.timing.vectors_per_weight,
         seed=HARDWARE.timing.seed,
-        flags=("--wire-load " if HARDWARE.timing.wire_load else "")
-        + optional_flags(
-            **{
-                "--input-slew-ns": HARDWARE.timing.input_slew_ns,
-                "--output-load-ff": HARDWARE.timing.output_load_ff,
-            }
-        ),
+        flags=timing_flags(HARDWARE.timing),
         code=code_of("hardware.profile_weights"),
         env=env_of("hardware"),
     shell:
@@ -169,17 +145,7 @@ rule profile_user_netlist:
         mem_mb=2000,
         runtime=120,
     params:
-        flags=lambda wc: shlex.join(
-            [
-                *("--library", USER_NETLISTS[wc.netlist].library),
-                *("--weight-port", USER_NETLISTS[wc.netlist].weight_port),
-                *("--activation-port", USER_NETLISTS[wc.netlist].activation_port),
-                *("--sum-port", USER_NETLISTS[wc.netlist].sum_port),
-                *("--input-slew-ns", str(USER_NETLISTS[wc.netlist].input_slew_ns)),
-                *("--output-load-ff", str(USER_NETLISTS[wc.netlist].output_load_ff)),
-                *(["--top", top] if (top := USER_NETLISTS[wc.netlist].top) else []),
-            ]
-        ),
+        flags=lambda wc: user_netlist_flags(USER_NETLISTS[wc.netlist]),
         vectors=HARDWARE.timing.vectors_per_weight,
         seed=HARDWARE.timing.seed,
         code=code_of("hardware.profile_weights"),
@@ -282,7 +248,7 @@ rule tabulate_layers:
         mem_mb=1000,
         runtime=5,
     params:
-        source=lambda wc: layer_flags(wc.layers),
+        source=lambda wc: layer_flags(HARDWARE.layers[wc.layers]),
         code=lambda wc: code_of(
             "hardware.tabulate_layers",
             *([family_of(net)] if (net := HARDWARE.layers[wc.layers].net) else []),
