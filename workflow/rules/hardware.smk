@@ -210,6 +210,28 @@ rule measure_weight_profiles:
         " --measurements {output.measurements} > {log} 2>&1"
 
 
+# optional: the committed curve of stages/lib/costs again, by SPICE; no target asks for it
+rule measure_voltage_curve:
+    input:
+        sky130=HARDWARE.sky130 or "hardware.sky130-is-not-set",
+    output:
+        curve=none("results/{scale}/hardware/voltage/sky130_voltage.csv"),
+        fit=none("results/{scale}/hardware/voltage/sky130_voltage_fit.json"),
+    log:
+        "results/{scale}/logs/measure_voltage_curve.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_voltage_curve.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_of("hardware.measure_voltage_curve"),
+        env=env_of("hardware"),
+    shell:
+        "envs/py hardware -m stages.hardware.measure_voltage_curve --sky130 {input.sky130:q}"
+        " --curve {output.curve} --fit {output.fit} > {log} 2>&1"
+
+
 rule plot_voltage_curve:
     output:
         figure=dvc("results/{scale}/hardware/figures/voltage_curve.svg"),
