@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.hardware.converter import converter
 from stages.hardware.fpga import ROWS, Job, multiplier_passes
-from stages.hardware.mac import mac
+from stages.hardware.mac import build_mac
 from stages.hardware.mac_design import ACCUMULATORS, MICROARCHITECTURES, PIPELINES, MacDesign, output_shift
 from stages.hardware.yosys import run_yosys
 from stages.lib.core.artifacts import write_text
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
             f"{design.accumulator_bits} bits, scaled by 2^-{output_shift(design)}, to {design.activation.name}"
         )
     else:
-        text = verilog(Job(rtlil=mac(design).rtlil("mac"), microarchitecture=design.microarchitecture), "mac")
+        text = verilog(
+            Job(rtlil=build_mac(design).rtlil("mac"), microarchitecture=design.microarchitecture), "mac"
+        )
         print(f"accumulator of {design.accumulator_bits} bits, {design.latency} clock edges of latency")
     write_text(args.verilog, text)
 

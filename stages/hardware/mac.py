@@ -28,7 +28,7 @@ class Design:
         return rtlil.convert(self.module, name=name, ports=list(self.ports.values()), emit_src=False)
 
 
-def mac(design: MacDesign) -> Design:
+def build_mac(design: MacDesign) -> Design:
     """The operator with registers. Ports: clk, w, a, clear in; acc out; a register stands behind every input."""
     m = Module()
     # no reset: `clear` starts a dot product, and an FPGA's registers start at zero

@@ -14,7 +14,7 @@ from stages.hardware.config import MacConfig, OperatorVariant
 from stages.hardware.converter import converter
 from stages.hardware.fpga import TOP, Job
 from stages.hardware.lut_netlist import CellCounts, count_cells, read_lut_netlist
-from stages.hardware.mac import mac
+from stages.hardware.mac import build_mac
 from stages.hardware.mac_checks import Check, check_converter, check_mac
 from stages.hardware.mac_design import MacDesign, output_shift
 from stages.lib.numerics.formats import Format, all_formats, parse_format
@@ -43,7 +43,7 @@ class Operator:
 
     def job(self) -> Job:
         v = self.variant
-        return Job(rtlil=mac(self.design).rtlil(TOP), microarchitecture=v.microarchitecture, dsp=v.dsp)
+        return Job(rtlil=build_mac(self.design).rtlil(TOP), microarchitecture=v.microarchitecture, dsp=v.dsp)
 
     def converter_job(self) -> Job:
         d = self.design

@@ -21,7 +21,7 @@ import pandas as pd
 from stages.hardware.cell_library import Technology, find_technology
 from stages.hardware.liberty import Library, read_library
 from stages.hardware.netlist import Netlist, read_netlist
-from stages.hardware.weight_profile import random_stimulus, weight_profile
+from stages.hardware.weight_profile import profile_netlist, random_stimulus
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
@@ -67,7 +67,7 @@ def profile_table(
     # the same activations for every netlist: they are compared under equal work
     rng = generator(args.seed, "profile_weights")
     stimulus = random_stimulus(netlist, rng, vectors=args.vectors, **ports)
-    table = weight_profile(netlist, stimulus, input_slew_ns=technology.input_slew_ns, **ports)
+    table = profile_netlist(netlist, stimulus, input_slew_ns=technology.input_slew_ns, **ports)
     if wrong := int(table["mismatches"].sum()):
         print(
             f"warning: {name}: {wrong} of {table['vectors'].sum()} outputs are not {args.weight_port} * "

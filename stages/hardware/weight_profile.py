@@ -63,7 +63,7 @@ def random_stimulus(
     return stimulus
 
 
-def weight_profile(
+def profile_netlist(
     netlist: Netlist,
     stimulus: Mapping[str, np.ndarray],
     *,
