@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stages.lib.core.errors import InputError
 
+TECHNOLOGIES = ("nangate45", "osu018")
 OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 
 

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from stages.hardware.cell_library import TECHNOLOGIES
 from stages.hardware.mac_design import ACCUMULATORS, MICROARCHITECTURES, PIPELINES
-from stages.lib.costs.model_shapes import SHAPES
 from stages.lib.numerics.formats import parse_format
 
 
@@ -134,8 +134,8 @@ class TimingConfig:
     user_netlists: tuple[UserNetlist, ...] = ()  # netlists of your own, beside those
 
     def __post_init__(self) -> None:
-        if wrong := [t for t in self.technologies if t not in ("nangate45", "osu018")]:
-            raise ValueError(f"technologies holds {wrong[0]!r}: choose nangate45, osu018")
+        if wrong := [t for t in self.technologies if t not in TECHNOLOGIES]:
+            raise ValueError(f"technologies holds {wrong[0]!r}: choose {', '.join(TECHNOLOGIES)}")
         for name in self.netlists:
             kind = re.sub(r"(_swapped)?(_mac\d+)?$", "", name)
             if kind not in STANDARD_CELL_MULTIPLIERS:
@@ -187,7 +187,7 @@ class SystolicConfig:
                 raise ValueError(f"{key} is {value}: choose more than 0")
             if key.endswith(("_fj", "_mw")) and not value >= 0:
                 raise ValueError(f"{key} is {value}: choose 0 or more")
-        known = ("weight_stationary", "output_stationary", "input_stationary")
+        known = SystolicConfig.dataflows
         if not self.dataflows or set(self.dataflows) - set(known):
             raise ValueError(f"dataflows is {list(self.dataflows)}: choose from {', '.join(known)}")
 
@@ -207,7 +207,7 @@ class TensorCoreConfig:
     dram_bytes_per_cycle: float = 32.0  # each direction, bytes
 
     def __post_init__(self) -> None:
-        known = ("TC", "STC", "STC_flexible", "CRISP_STC", "DSTC")
+        known = TensorCoreConfig.designs
         if not self.designs or set(self.designs) - set(known):
             raise ValueError(f"designs is {list(self.designs)}: choose from {', '.join(known)}")
         if not 1 <= self.kept <= self.of:
@@ -247,8 +247,6 @@ class LayerSource:
             raise ValueError("a layer table needs either a net or a shape")
         if self.net and (len(self.input) != 3 or min(self.input) < 1):
             raise ValueError(f"input is {list(self.input)}: give channels, height and width, each 1 or more")
-        if self.shape and self.shape not in SHAPES:
-            raise ValueError(f"shape is {self.shape!r}: choose from {', '.join(SHAPES)}")
         for key, low in (("tokens", 1), ("context", 0), ("batch", 1)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose {low} or more")

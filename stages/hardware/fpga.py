@@ -44,15 +44,7 @@ def map_to_xcup(
     files = {
         name: cache_folder / f"xcup-{_digest(_xcup_script(job), job)}.json" for name, job in jobs.items()
     }
-
-    def run(name: str) -> None:
-        if not files[name].is_file():
-            write_json(files[name], _map_one(jobs[name]))
-        advance(name)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, jobs))
-    return {name: read_json(file) for name, file in files.items()}
+    return _made(files, lambda name: _map_one(jobs[name]), advance=advance, threads=threads)
 
 
 def ecp5_fmax_mhz(
@@ -69,14 +61,7 @@ def ecp5_fmax_mhz(
         for name, job in jobs.items()
     }
 
-    def run(name: str) -> None:
-        if not files[name].is_file():
-            write_json(files[name], _place_and_route(jobs[name], seeds))
-        advance(name)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, jobs))
-    return {name: read_json(file) for name, file in files.items()}
+    return _made(files, lambda name: _place_and_route(jobs[name], seeds), advance=advance, threads=threads)
 
 
 @cache
@@ -85,6 +70,21 @@ def tool_versions() -> dict[str, str]:
     done = subprocess.run([_nextpnr(), "--version"], capture_output=True, text=True, check=True)
     words = done.stdout + done.stderr
     return {"yosys": yosys_version(), "nextpnr": words.partition("(Version ")[2].partition(")")[0]}
+
+
+def _made(
+    files: Mapping[str, Path], make: Callable[[str], Any], *, advance: Callable[[str], None], threads: int
+) -> dict[str, Any]:
+    """Name -> content of its file, which is made where it is not there: `threads` at a time."""
+
+    def run(name: str) -> None:
+        if not files[name].is_file():
+            write_json(files[name], make(name))
+        advance(name)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, files))
+    return {name: read_json(file) for name, file in files.items()}
 
 
 def _map_one(job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ten mistakes in configuration files, through the command line: one sentence each, and nothing is made."""
+"""Mistakes in configuration files, through the command line: one sentence each, and nothing is made."""
 
 import os
 import subprocess
@@ -32,6 +32,12 @@ from tests.workflow.conftest import PYTHON
         ),
         ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "quantization.models has 'lenet-s0'"),
         ("smoke", "quantization:", "quantization: [", "config/smoke.yaml, line "),
+        (
+            "smoke",
+            "shape: smollm2-135m",
+            "shape: smollm2",
+            "hardware.layers.smollm2-135m-token.shape is 'smollm2': choose from llama2-7b",
+        ),
         ("base", "confidence: 0.95", "confidence: 95", "config/base.yaml: claims.confidence is 95"),
         ("base", "granularity:", "granularty:", "sweep.granularty is not a known key; did you mean "),
         (

@@ -13,6 +13,7 @@ from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
+from stages.lib.costs.model_shapes import SHAPES
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
@@ -104,8 +105,16 @@ class Catalogue:
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:
-    """Raise InputError where the settings name a set or a model that nobody makes."""
+    """Raise InputError where the settings name a set, a model or a shape that nobody has.
+
+    Here and not in the stages' settings, which every command of a stage rests on: a new shape must rerun nothing else.
+    """
     where = f"config/{scale}.yaml"
+    for name, source in settings.hardware.layers.items():
+        if source.shape and source.shape not in SHAPES:
+            raise InputError(
+                f"{where}: hardware.layers.{name}.shape is {source.shape!r}: choose from {', '.join(SHAPES)}"
+            )
     for name, recipe in settings.teachers.models.items():
         if recipe.dataset not in registry.datasets:
             raise InputError(

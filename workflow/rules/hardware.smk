@@ -1,6 +1,7 @@
 # FPGA operators, gate-level timing and energy of weight values, closed-form accelerator models.
 import re
 
+from stages.hardware.cell_library import TECHNOLOGIES
 from workflow.lib.hardware_flags import layer_flags, timing_flags, user_netlist_flags
 
 HARDWARE = SETTINGS.hardware
@@ -131,7 +132,7 @@ rule profile_user_netlist:
         library=lambda wc: [
             file
             for file in [USER_NETLISTS[wc.netlist].library]
-            if file not in ("nangate45", "osu018")
+            if file not in TECHNOLOGIES
         ],
     output:
         profile=dvc("results/{scale}/hardware/weight_profile/user/{netlist}.csv"),
