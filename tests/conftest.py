@@ -2,6 +2,9 @@
 
 import os
 
+# one thread, as in every job: two OpenMP threads wait for each other where another process takes a core
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals over seeds."""
+"""Confidence intervals over seeds and over test images."""
 
 from collections.abc import Sequence
 from math import isclose
@@ -22,3 +22,21 @@ def mean_interval(samples: Sequence[Sample], *, confidence: float) -> tuple[floa
         return mean, mean
     low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
     return float(low), float(high)
+
+
+def bootstrap_interval(resamples: Sequence[float], *, confidence: float) -> tuple[float, float]:
+    """Percentile interval (Efron 1979) of a statistic's values on test images drawn anew."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.asarray(resamples), (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def joint_interval(
+    samples: Sequence[Sample], resamples: Sequence[float], *, confidence: float
+) -> tuple[float, float] | None:
+    """What covers both the interval over seeds and that over test images; None for fewer than two seeds."""
+    over_seeds = mean_interval(samples, confidence=confidence)
+    if over_seeds is None or not resamples:
+        return over_seeds
+    over_images = bootstrap_interval(resamples, confidence=confidence)
+    return min(over_seeds[0], over_images[0]), max(over_seeds[1], over_images[1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.claims.config import Bound, Claim
-from stages.claims.intervals import mean_interval
+from stages.claims.intervals import joint_interval
 from stages.lib.core.measurements import Measurement
 
 MIN_SEEDS = 3
@@ -49,10 +49,11 @@ def judge(
     seeds = len({sample.seed for sample in measurement.samples})
     if seeds < MIN_SEEDS:
         return Verdict(verdict=NOT_TESTABLE, reason=f"{seeds} seeds, a trend needs {MIN_SEEDS}")
-    interval = mean_interval(measurement.samples, confidence=confidence)
+    interval = joint_interval(measurement.samples, measurement.resamples, confidence=confidence)
     assert interval is not None  # there are three samples or more
     inside = [holds_for(claim.bound, end) for end in interval]
-    where = f"the interval [{interval[0]:.4g}, {interval[1]:.4g}]{unit} over {seeds} seeds"
+    images = " and resampled test images" if measurement.resamples else ""
+    where = f"the interval [{interval[0]:.4g}, {interval[1]:.4g}]{unit} over {seeds} seeds{images}"
     if all(inside):
         return Verdict(
             verdict=REPRODUCED, interval=interval, reason=f"{where} lies within it: {_wanted(claim.bound)}"

@@ -11,13 +11,13 @@ class Source:
     """One place that holds a set. `files` says what must come out of it, by name, each with its checksum."""
 
     kind: str  # bundled (in a Python package of the environment), mirror, debian, pypi, url or folder
-    reader: str  # function of stages/datasets/readers.py that understands the files
+    # function of stages/datasets/readers.py that understands the files; of weights: safetensors_state or torch_state
+    reader: str
     location: str = (
         ""  # folder in the mirror, package==version, URL prefix, or environment variable of a folder
     )
-    files: dict[str, str] = field(
-        default_factory=dict
-    )  # file name -> sha256:... (or its first digits) or md5:...
+    # file name -> sha256:... (or its first digits) or md5:...; "" for a file of the user's own folder
+    files: dict[str, str] = field(default_factory=dict)
     size_bytes: int = 0  # to download, for the plan
     options: dict[str, str] = field(default_factory=dict)  # of the reader
 
@@ -27,7 +27,8 @@ class Source:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.reader):
             raise ValueError(f"reader is {self.reader!r}: name a function of stages/datasets/readers.py")
         for name, checksum in self.files.items():
-            if not re.fullmatch(r"(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32})", checksum):
+            own = self.kind == "folder" and not checksum
+            if not own and not re.fullmatch(r"(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32})", checksum):
                 raise ValueError(f"files.{name} is {checksum!r}: give sha256:... or md5:... in hexadecimal")
             if name.startswith("/") or ".." in name.split("/"):
                 raise ValueError(f"files has {name!r}: name files below the source, without ..")
@@ -53,6 +54,7 @@ class DatasetEntry:
     sources: tuple[Source, ...]  # the first that answers wins
     splits: dict[str, SplitEntry]  # by name
     classes: tuple[str, ...] = ()  # names in label order; without them classes are named by number
+    class_count: int = 0  # classes that have no names; 0: as many as the labels of a split reach
     mean: tuple[float, ...] = ()  # per channel, of 0..1 pixels of the training split
     std: tuple[float, ...] = ()  # likewise
 
@@ -70,14 +72,19 @@ class PretrainedEntry:
     """A pretrained network."""
 
     title: str  # its usual name
-    dataset: str  # set that it was trained on
+    dataset: str  # set whose splits calibrate and evaluate it
     net: str  # network, as module.Class of stages/lib/nets
     licence: str  # as its authors state it
     citation: str  # whom to cite
-    recorded_top1: float  # accuracy on the test split that its authors publish, 0..1
-    classes: tuple[str, ...]  # names in label order
     mean: tuple[float, ...]  # normalisation that it was trained with
     std: tuple[float, ...]  # likewise
     sources: tuple[Source, ...]  # the first that answers wins
+    classes: tuple[str, ...] = ()  # names in label order; without them arguments.classes are named by number
+    recorded_top1: float | None = None  # accuracy on the test split that its authors publish, 0..1
+    caveat: str = ""  # what a result on that set must say
     arguments: dict[str, bool | int] = field(default_factory=dict)  # of the network
     redistribute: bool = True  # whether the weights may be shared
+
+    def __post_init__(self) -> None:
+        if not self.classes and not self.arguments.get("classes"):
+            raise ValueError("classes is empty: name the classes, or give their number in arguments.classes")

@@ -9,8 +9,7 @@ import numpy as np
 
 from stages.datasets import readers
 from stages.datasets.config import DatasetEntry, Source
-from stages.datasets.files import check_file
-from stages.datasets.sources import user_folder
+from stages.datasets.sources import NoAnswer, check_files, described, folder_of
 from stages.lib.core.artifacts import read_json, value_digest
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError
@@ -26,9 +25,11 @@ def read_manifest(path: Path) -> tuple[str, Source, Path]:
     """Name, source and folder of raw files, each checked against its checksum."""
     record = read_json(path)
     source = from_json(Source, json.dumps(record.get("source")), where=f"{path}: source")
-    for name, checksum in source.files.items():
-        check_file(path.parent / name, checksum)
-    folder = user_folder(source) if source.kind == "folder" else path.parent
+    try:
+        folder = folder_of(source, path.parent)
+    except NoAnswer as reason:
+        raise InputError(f"{described(source)}, where {record['name']} was found: {reason}") from None
+    check_files(source, folder)
     return record["name"], source, folder
 
 
@@ -73,7 +74,7 @@ def prepare_split(name: str, entry: DatasetEntry, split: str, source: Source, fo
     info = SplitInfo(
         dataset=name,
         split=split,
-        classes=entry.classes or tuple(map(str, range(int(labels.max()) + 1))),
+        classes=entry.classes or tuple(map(str, range(entry.class_count or int(labels.max()) + 1))),
         mean=entry.mean,
         std=entry.std,
         digest=digest,

@@ -8,10 +8,12 @@ import argparse
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from stages.datasets.config import PretrainedEntry, Source
 from stages.datasets.prepare import read_manifest
+from stages.datasets.pretrained_states import NAMES
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.nets.build import build
@@ -33,22 +35,40 @@ def main(argv: list[str] | None = None) -> None:
         arguments=dict(entry.arguments),
         mean=entry.mean,
         std=entry.std,
-        classes=entry.classes,
+        classes=entry.classes or tuple(map(str, range(entry.arguments["classes"]))),
         dataset=entry.dataset,
-        recipe={"pretrained": entry.title, "recorded_top1": entry.recorded_top1, "citation": entry.citation},
+        recipe={
+            "pretrained": entry.title,
+            "recorded_top1": entry.recorded_top1,
+            "caveat": entry.caveat,
+            "citation": entry.citation,
+        },
     )
     write_model(folder, model, info)
 
 
 def read_state(source: Source, raw: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a safetensors file or a torch archive; the latter is read without running anything."""
-    file = raw / next(iter(source.files))
-    if source.reader == "safetensors_state":
+    """The state dict, under our names, in a safetensors file or a torch archive."""
+    if source.reader not in _READERS:
+        raise InputError(f"there is no reader {source.reader!r} of weights; use {' or '.join(_READERS)}")
+    state = _READERS[source.reader](raw / next(iter(source.files)))
+    names = source.options.get("names")
+    if names is None:
+        return state
+    if names not in NAMES:
+        raise InputError(f"options.names is {names!r}: choose one of {', '.join(NAMES)}")
+    return {NAMES[names](name): tensor for name, tensor in state.items()}
+
+
+def _safetensors_state(file: Path) -> dict[str, torch.Tensor]:
+    try:
         return load_file(file)
-    if source.reader != "torch_state":
-        raise InputError(
-            f"there is no reader {source.reader!r} of weights; use safetensors_state or torch_state"
-        )
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a safetensors file ({error})") from None
+
+
+def _torch_state(file: Path) -> dict[str, torch.Tensor]:
+    """A torch archive of plain weights, read without running anything."""
     try:
         archive = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged archive can raise nearly anything
@@ -57,6 +77,9 @@ def read_state(source: Source, raw: Path) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix("module."): tensor for name, tensor in archive.get("state_dict", archive).items()
     }
+
+
+_READERS = {"safetensors_state": _safetensors_state, "torch_state": _torch_state}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

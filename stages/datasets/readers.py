@@ -90,9 +90,21 @@ def tiny_imagenet_zip(folder: Path, split: str, options: Mapping[str, str]) -> I
 
 
 def image_parquet(folder: Path, split: str, options: Mapping[str, str]) -> Images:
-    """A parquet with encoded images of one size in `image` and labels in `label`."""
+    """A parquet with encoded images of one size in `image` and labels in `label`.
+
+    options  crop: keep a centre square of so many pixels. train_classes: for a set without splits, "5" puts the
+             images of every fifth class that occurs into the training split and the others into the test split.
+    """
     table = pd.read_parquet(folder / options["file"])
-    return _decode(row["bytes"] for row in table["image"]), table["label"].to_numpy(np.int64)
+    if "train_classes" in options:
+        rank = table["label"].rank(method="dense").astype(int)
+        table = table[(rank % int(options["train_classes"]) == 0) == (split == "train")]
+    images = _decode(row["bytes"] for row in table["image"])
+    if "crop" in options:
+        crop = int(options["crop"])
+        top, left = (images.shape[1] - crop) // 2, (images.shape[2] - crop) // 2
+        images = images[:, top : top + crop, left : left + crop]
+    return images, table["label"].to_numpy(np.int64)
 
 
 def image_folder(folder: Path, split: str, options: Mapping[str, str]) -> Images:

@@ -84,8 +84,7 @@ def fetch(entry: Entry, raw: Path) -> Source:
             if not _all_there(source, raw):
                 _PROBES[source.kind](source)
                 _FETCHERS[source.kind](source, raw)
-            for name, checksum in source.files.items():
-                check_file(raw / name, checksum)
+            check_files(source, folder_of(source, raw))
             return source
         except (NoAnswer, InputError) as reason:
             reasons.append(f"{described(source)}: {reason}")
@@ -107,14 +106,25 @@ def described(source: Source) -> str:
 
 
 def _all_there(source: Source, raw: Path) -> bool:
-    if not source.files:
+    if not source.files or source.kind == "folder":
         return False
     try:
-        for name, checksum in source.files.items():
-            check_file(raw / name, checksum)
+        check_files(source, raw)
     except (InputError, FileNotFoundError):
         return False
     return True
+
+
+def check_files(source: Source, folder: Path) -> None:
+    """Raise InputError where a file of the source has other bytes than the registry says."""
+    for name, checksum in source.files.items():
+        if checksum:
+            check_file(folder / name, checksum)
+
+
+def folder_of(source: Source, raw: Path) -> Path:
+    """Where the files of a source are read: the user's own folder, or that of raw files."""
+    return user_folder(source) if source.kind == "folder" else raw
 
 
 def mirror_folder(source: Source) -> Path:
@@ -144,8 +154,12 @@ def _probe_mirror(source: Source) -> None:
 
 
 def _probe_folder(source: Source) -> None:
-    if not user_folder(source).is_dir():
+    folder = user_folder(source)
+    if not folder.is_dir():
         raise NoAnswer("is not a folder")
+    missing = [name for name in source.files if not (folder / name).is_file()]
+    if missing:
+        raise NoAnswer(f"{missing[0]} is not there")
 
 
 def _probe_debian(source: Source) -> None:
@@ -157,9 +171,18 @@ def _probe_debian(source: Source) -> None:
 
 
 def _probe_pypi(source: Source) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dry-run", source.location]
-    if _call(command, timeout_s=3 * PROBE_S).returncode:
+    name, _, version = source.location.partition("==")
+    done = _call([sys.executable, "-m", "pip", "index", "versions", name], timeout_s=3 * PROBE_S)
+    if done.returncode:
         raise NoAnswer("the package index does not give it")
+    if version not in listed_versions(done.stdout):
+        raise NoAnswer(f"the package index does not have version {version}")
+
+
+def listed_versions(text: str) -> list[str]:
+    """The versions that `pip index versions` names."""
+    lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith("Available versions:")]
+    return [version.strip() for line in lines for version in line.split(",")]
 
 
 def _probe_url(source: Source) -> None:

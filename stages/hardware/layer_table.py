@@ -15,6 +15,9 @@ from stages.lib.costs.layers import LAYER_COLUMNS, check_layers
 
 Row = tuple[str, str, int, int, int, int, str]
 
+# torch's names of products; only those of batches of matrices are attention
+_PRODUCTS = ("matmul", "__matmul__", "bmm")
+
 # They compute matrix products that the table would leave out without a word.
 _REFUSED = (
     nn.Conv1d,
@@ -29,13 +32,14 @@ _REFUSED = (
 
 
 def layer_table(model: nn.Module, *inputs: Tensor) -> pd.DataFrame:
-    """One row for each use of a Conv2d, a Linear, or scaled_dot_product_attention, in the order of computation.
+    """One row for each use of a Conv2d, a Linear, or attention, in the order of computation.
 
     model, inputs   on any one device; on "meta" nothing is computed, which suits every network whose operations do not
                     depend on values. The pass runs in evaluation mode; each module's mode is restored.
 
     A layer that is used again gets the name NAME#2, and so on, with the same weight_name. Uses without rows (an expert
-    that no token visits) are left out. Products written as plain matmul are not seen: no network here has one.
+    that no token visits) are left out. Attention is scaled_dot_product_attention, or products of batches of matrices;
+    products of plain matrices written as matmul are not seen: no network here has one.
     Raises InputError where a layer has another kind of product, or where the network does not take the input.
     """
     for name, module in model.named_modules():
@@ -88,6 +92,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is F.scaled_dot_product_attention:
             self._add_attention(*args[:3])
+        elif getattr(func, "__name__", "") in _PRODUCTS and args[1].dim() > 2:
+            self._add_product(*args[:2])
         return func(*args, **(kwargs or {}))
 
     def _enter(self, name: str) -> Any:
@@ -120,6 +126,13 @@ class _Recorder(TorchFunctionMode):
         prefix = f"{name}." if name else ""
         self._add(f"{prefix}scores", "attention", rows, q.shape[-1], context, groups, "")
         self._add(f"{prefix}values", "attention", rows, context, v.shape[-1], groups, "")
+
+    def _add_product(self, a: Tensor, b: Tensor) -> None:
+        # attention spelled out: the product of two activations, (..., heads, rows, k) with (..., heads, k, columns)
+        groups = b[..., 0, 0].numel()
+        prefix = f"{self._calling[-1]}." if self._calling[-1] else ""
+        rows = a.numel() // a.shape[-1] // groups
+        self._add(f"{prefix}product", "attention", rows, a.shape[-1], b.shape[-1], groups, "")
 
     def _add(self, name: str, kind: str, m: int, k: int, n: int, groups: int, weight_name: str) -> None:
         if m == 0:

@@ -1,4 +1,4 @@
-"""Figure: top-1 over bits for every format, one panel a model, with the table of what is drawn.
+"""Figure: score over bits for every format, one panel a model, with the table of what is drawn.
 
 python -m stages.quantization.plot_format_sweep --tables A.csv B.csv --figure sweep.svg --drawn sweep.csv
 """
@@ -15,24 +15,21 @@ from matplotlib.axes import Axes
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import run
-from stages.lib.core.plots import PALETTE, STYLE, save_figure
-from stages.quantization.format_table import best_formats, format_means, read_sweeps
-
-COLOURS = {"minifloat": PALETTE[0], "integer": PALETTE[1]}
-MARKERS = {"minifloat": "o", "integer": "s"}
+from stages.lib.core.plots import STYLE, save_figure
+from stages.quantization.families import COLOURS, MARKERS, score_label
+from stages.quantization.results import PLAIN, best_formats, format_means, quantised, read_results
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    drawn = drawn_table(read_sweeps(args.tables))
+    drawn = drawn_table(read_results(args.tables).table)
     models = list(dict.fromkeys(drawn.model))
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1, len(models), figsize=(1.2 + 4.4 * len(models), 4.2), squeeze=False, layout="constrained"
+            1, len(models), figsize=(1.2 + 3.6 * len(models), 4.2), squeeze=False, layout="constrained"
         )
         for ax, model in zip(axes[0], models, strict=True):
             plot_format_sweep(drawn[drawn.model == model], ax)
-        axes[0][0].set_ylabel("top-1 (%)")
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
         save_figure(figure, args.figure)
@@ -41,13 +38,13 @@ def main(argv: list[str] | None = None) -> None:
         drawn.to_csv(temporary, index=False)
 
 
-def drawn_table(sweep: pd.DataFrame) -> pd.DataFrame:
+def drawn_table(table: pd.DataFrame) -> pd.DataFrame:
     """Every point of the figure: means over seeds per format, `best` marking those that the lines join."""
-    means = format_means(sweep)
-    best = best_formats(sweep)[["model", "format", "signs"]].assign(best=True)
-    table = means.merge(best, on=["model", "format", "signs"], how="left")
-    table["best"] = table["best"].eq(True)
-    return table
+    rows = quantised(table, technique=PLAIN, signs="signed")
+    best = best_formats(rows)[["model", "format"]].assign(best=True)
+    means = format_means(rows).merge(best, on=["model", "format"], how="left")
+    means["best"] = means["best"].eq(True)
+    return means
 
 
 def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
@@ -55,11 +52,10 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
 
     Bars: smallest to largest over calibration seeds.
     """
-    formats = table[table.family != "float"]
-    others = formats[~formats.best]
+    others = table[~table.best]
     ax.scatter(
         others.bits,
-        100 * others.top1,
+        100 * others.score,
         s=14,
         color=COLOURS["minifloat"],
         alpha=0.6,
@@ -67,12 +63,12 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
         label="other minifloats",
     )
     for family, offset in (("minifloat", -0.04), ("integer", 0.04)):
-        best = formats[formats.best & (formats.family == family)].sort_values("bits")
-        top1 = 100 * best.top1
+        best = table[table.best & (table.family == family)].sort_values("bits")
+        score = 100 * best.score
         ax.errorbar(
             best.bits + offset,
-            top1,
-            yerr=[top1 - 100 * best.low, 100 * best.high - top1],
+            score,
+            yerr=[score - 100 * best.low, 100 * best.high - score],
             color=COLOURS[family],
             marker=MARKERS[family],
             markersize=5,
@@ -82,14 +78,15 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
         )
         if family == "minifloat":
             _name_formats(best, ax)
-    float_top1 = 100 * table.float_top1.iloc[0]
-    ax.axhline(float_top1, color="black", linewidth=1, linestyle="--", label="float32")
+    label, float_score = score_label(table)
+    ax.axhline(100 * float_score, color="black", linewidth=1, linestyle="--", label="float32")
     ax.set_xlabel("bits of weights and activations")
-    ax.set_xticks(sorted(formats.bits.unique()))
-    ax.set_ylim(0, min(100, float_top1 + 9) if float_top1 > 91 else float_top1 + 9)
+    ax.set_ylabel(f"{label} (%)")
+    ax.set_xticks(sorted(table.bits.unique()))
+    ax.set_ylim(0, 104 if float_score > 0.95 else 100 * float_score + 9)
     seeds, n = table.seeds.max(), table.n.iloc[0]
     ax.set_title(
-        f"{table.model.iloc[0]}, {n} images,\nbars: range over {seeds} seed{'s' if seeds > 1 else ''}",
+        f"{table.model.iloc[0]},\n{n} images, bars: range over {seeds} seed{'s' if seeds > 1 else ''}",
         fontsize=10,
     )
 
@@ -97,7 +94,7 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
 def _name_formats(best: pd.DataFrame, ax: Axes) -> None:
     # in a row above the axis: beside the points the names would cover the float line
     for row in best.itertuples():
-        ax.text(row.bits, 2, row.format, fontsize=8, ha="center", color=COLOURS["minifloat"])
+        ax.text(row.bits, 2, row.format, fontsize=7, ha="center", color=COLOURS["minifloat"])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -1,187 +1,253 @@
-"""Post-training quantisation of a trained network: fold batch norms, calibrate, round weights and activations.
+"""Post-training quantisation: a technique, formats and calibration images turn a network into a quantised one."""
 
-The input and the weight of every Conv2d and Linear are rounded to a format and scaled back in float32
-("fake quantisation"); sums stay in float32, as in the paper. What is no input of such a layer stays float:
-additions, pooling, and batch norms that do not directly follow a convolution.
-"""
-
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from stages.lib.core.errors import InputError
-from stages.lib.numerics.formats import Format, IntegerFormat, parse_format
-from stages.lib.numerics.torch_quantisers import abs_max_scale, quantise, threshold_scale
+from stages.lib.numerics.formats import Format, IntegerFormat
+from stages.lib.numerics.gptq import gptq
+from stages.lib.numerics.learned_rounding import learn_rounding
+from stages.lib.numerics.torch_quantisers import quantise, round_to_format, threshold_scale
+from stages.lib.numerics.torch_scales import exponent_bias_scale, mse_scale, weight_scale
+from stages.quantization.calibration import (
+    Statistics,
+    Targets,
+    calibrate,
+    output_hooks,
+    reconstruction_targets,
+)
+from stages.quantization.config import TECHNIQUES, Technique, parse_pair
+from stages.quantization.equalisation import equalise_, smooth_
+from stages.quantization.network import QuantisedLayer, along_channels, layers, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFormats:
+    """Formats of one layer's weight and input."""
+
+    weight: Format
+    activation: Format
+
+
+Plan = Mapping[str, LayerFormats]
 
 
 def quantise_model(
     model: nn.Module,
-    weight_format: str | Format,
-    activation_format: str | Format,
+    formats: str,
     calibration_images: Tensor,
     *,
-    edge_format: str | Format | None = "E3M4",
+    technique: str | Technique = "percentile",
+    edge_format: str | None = "E3M4",
+    layer_formats: Mapping[str, str] | None = None,
     percentile: float = 99.999,
-    granularity: str = "per_channel",
     signs: str = "signed",
+    reconstruction_images: int = 128,
+    rounding_steps: int = 1000,
     batch: int = 25,
-) -> nn.Module:
-    """A copy of the network that computes with quantised weights and activations (minifloats notes, 2.1, 2.2).
+) -> fx.GraphModule:
+    """A copy of the network that computes with quantised weights and activations (minifloats notes, 2.1 to 2.3).
 
-    model               a classifier that torch.fx can trace; it is not changed
-    calibration_images  (n, channels, height, width) float32, normalised as for the network, never test images
-    edge_format         of the first and last layer; None: as the others
-    percentile, granularity, signs  see SweepConfig
+    model                  a network of images or features that torch.fx can trace; it is not changed
+    formats                of weights and activations: "E2M1", or "INT4xE3M2" for weights x activations
+    calibration_images     (n, ...) float32, normalised as for the network, never test images
+    edge_format            of the first and last layer; None: as the others
+    technique              a name in config.TECHNIQUES ("gptq", "mx", ...) or settings of your own
+    layer_formats          formats of single layers by name, in place of those
+    percentile, signs, reconstruction_images, rounding_steps  see SweepConfig
     """
-    weight_format, activation_format = _format(weight_format), _format(activation_format)
-    edge_format = None if edge_format is None else _format(edge_format)
-    prepared = prepare(model)
-    ranges = calibrate(prepared, calibration_images, percentile=percentile, batch=batch)
-    quantise_weights_(prepared, weight_format, edge_format=edge_format, granularity=granularity)
-    quantise_activations_(prepared, activation_format, ranges, edge_format=edge_format, signs=signs)
-    return prepared
+    technique = technique_of(technique)
+    found = calibrated(
+        prepare(model),
+        calibration_images,
+        technique,
+        percentile=percentile,
+        reconstruction_images=reconstruction_images,
+        batch=batch,
+    )
+    plan = uniform_plan(
+        found.network, *parse_pair(formats), edge_format=parse_pair(edge_format) if edge_format else None
+    )
+    plan |= named_plan(found.network, layer_formats or {})
+    quantise_(found, plan, technique, signs=signs, rounding_steps=rounding_steps)
+    return found.network
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationRange:
-    """What calibration saw at a layer's input: the percentile of |x|, and whether any value was negative."""
+class Calibrated:
+    """A float network, changed as a technique wants it, and what calibration saw in it.
 
-    threshold: float
-    negative: bool
-
-
-class QuantisedLayer(nn.Module):
-    """A Conv2d or Linear whose input is rounded to a format before it is used; None leaves it as it is."""
-
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("float_weight", layer.weight.detach().clone(), persistent=False)
-        self.register_buffer("activation_scale", torch.ones(()), persistent=False)
-        self.activation_format: Format | None = None
-        self.observer: _RangeObserver | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.observer is not None:
-            self.observer.see(x)
-        with torch.autocast(x.device.type, enabled=False):
-            # under autocast the products would be rounded to bfloat16, which hides the formats' own error
-            if self.activation_format is not None:
-                x = quantise(x.float(), self.activation_format, self.activation_scale)
-            return self.layer(x)
-
-
-def prepare(model: nn.Module) -> fx.GraphModule:
-    """A traced copy in evaluation mode with batch norms folded and QuantisedLayer around Conv2d and Linear.
-
-    Raises InputError where torch.fx cannot trace the network.
+    few  the images behind the targets (n, ...)
     """
-    try:
-        traced = fx.symbolic_trace(model.eval())
-    except (fx.proxy.TraceError, TypeError) as error:
-        raise InputError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({error}); its forward must not branch on values"
-        ) from error
-    folded = copy.deepcopy(traced)
-    fold_batch_norms_(folded)
-    for name in dict.fromkeys(_layer_names(folded)):
-        _set_module(folded, name, QuantisedLayer(folded.get_submodule(name)))
-    return folded.requires_grad_(False)
+
+    network: fx.GraphModule
+    statistics: Statistics
+    targets: Targets
+    few: Tensor
 
 
-def layers(prepared: fx.GraphModule) -> dict[str, QuantisedLayer]:
-    """The quantised layers by name, in the order in which the network uses them."""
-    modules = {
-        n.target: prepared.get_submodule(n.target) for n in prepared.graph.nodes if n.op == "call_module"
-    }
-    return {name: module for name, module in modules.items() if isinstance(module, QuantisedLayer)}
+def calibrated(
+    network: fx.GraphModule,
+    images: Tensor,
+    technique: Technique,
+    *,
+    percentile: float,
+    reconstruction_images: int,
+    batch: int,
+) -> Calibrated:
+    """Calibrate, equalise and smooth a prepared network, which is changed, for one technique."""
+    statistics = calibrate(network, images, percentile=percentile, batch=batch)
+    if transform_(network, technique, statistics):
+        statistics = calibrate(network, images, percentile=percentile, batch=batch)
+    few = images[:reconstruction_images]
+    wanted = technique.needs_gram or technique.bias_correction
+    targets = reconstruction_targets(network, few, batch=batch, gram=technique.needs_gram) if wanted else {}
+    return Calibrated(network=network, statistics=statistics, targets=targets, few=few)
 
 
-def fold_batch_norms_(traced: fx.GraphModule) -> None:
-    """Fold each batch norm into the convolution or linear layer whose output it alone uses."""
-    modules = dict(traced.named_modules())
-    uses = _module_uses(traced)
-    for node in list(traced.graph.nodes):
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
-            continue
-        layer, norm = modules[source.target], modules[node.target]
-        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_mean is None:
-            continue
-        if uses[source.target] > 1 or uses[node.target] > 1:
-            continue  # a shared layer serves two places, and only one of them has this norm
-        if isinstance(layer, nn.Conv2d):
-            _set_module(traced, source.target, fuse_conv_bn_eval(layer, norm))
-        elif isinstance(layer, nn.Linear):
-            _set_module(traced, source.target, fuse_linear_bn_eval(layer, norm))
-        else:
-            continue
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-    traced.graph.lint()
-    traced.recompile()
-    traced.delete_all_unused_submodules()
+def quantise_(
+    calibrated: Calibrated, plan: Plan, technique: Technique, *, signs: str, rounding_steps: int
+) -> None:
+    """Round weights and activations of the network to the plan's formats, and correct biases."""
+    network = calibrated.network
+    quantise_weights_(network, plan, technique, calibrated.targets, rounding_steps=rounding_steps)
+    quantise_activations_(network, plan, technique, calibrated.statistics, signs=signs)
+    if technique.bias_correction:
+        correct_biases_(network, calibrated.few, calibrated.targets)
 
 
-@torch.inference_mode()
-def calibrate(
-    prepared: fx.GraphModule, images: Tensor, *, percentile: float, batch: int
-) -> dict[str, ActivationRange]:
-    """Ranges of the inputs of all layers, for the float network, over these images (NCHW, normalised)."""
-    quantised = layers(prepared)
-    for layer in quantised.values():
-        layer.observer = _RangeObserver(percentile, images=len(images))
-    saved = {name: (layer.layer.weight.clone(), layer.activation_format) for name, layer in quantised.items()}
-    float_weights_(prepared)
-    for part in images.split(batch):
-        prepared(part)
-    ranges = {name: layer.observer.range() for name, layer in quantised.items() if layer.observer}
-    for name, layer in quantised.items():
-        layer.observer = None
-        layer.layer.weight.copy_(saved[name][0])
-        layer.activation_format = saved[name][1]
-    return ranges
+def technique_of(technique: str | Technique) -> Technique:
+    """The technique of a name. Raises InputError where there is none."""
+    if isinstance(technique, Technique):
+        return technique
+    if technique not in TECHNIQUES:
+        raise InputError(f"there is no technique {technique!r}; choose from {', '.join(TECHNIQUES)}")
+    return TECHNIQUES[technique]
 
 
-@torch.no_grad()
-def float_weights_(prepared: fx.GraphModule) -> None:
-    """Back to the float network."""
-    for layer in layers(prepared).values():
-        layer.layer.weight.copy_(layer.float_weight)
-        layer.activation_format = None
+def uniform_plan(
+    prepared: fx.GraphModule, weight: Format, activation: Format, *, edge_format: tuple[Format, Format] | None
+) -> dict[str, LayerFormats]:
+    """One pair of formats for all layers but the first and the last, which take edge_format unless it is None.
+
+    First and last by position in the graph: Brevitas looks for 3 inputs and 1000 outputs, which small sets lack.
+    """
+    names = list(layers(prepared))
+    edges = {names[0], names[-1]} if edge_format is not None else set()
+    inner = LayerFormats(weight=weight, activation=activation)
+    edge = LayerFormats(weight=edge_format[0], activation=edge_format[1]) if edge_format else inner
+    return {name: edge if name in edges else inner for name in names}
+
+
+def plan_of(pairs: Mapping[str, str]) -> dict[str, LayerFormats]:
+    """Formats from the names of pairs by layer."""
+    parsed = {name: parse_pair(formats) for name, formats in pairs.items()}
+    return {name: LayerFormats(weight=w, activation=a) for name, (w, a) in parsed.items()}
+
+
+def named_plan(prepared: fx.GraphModule, layer_formats: Mapping[str, str]) -> dict[str, LayerFormats]:
+    """plan_of for layers of a network. Raises InputError where there is no such layer."""
+    known = layers(prepared)
+    if unknown := [name for name in layer_formats if name not in known]:
+        raise InputError(f"there is no layer {unknown[0]!r} to quantise; there are {', '.join(known)}")
+    return plan_of(layer_formats)
+
+
+def transform_(prepared: fx.GraphModule, technique: Technique, statistics: Statistics) -> bool:
+    """Equalise and smooth the float network, which keeps its function; True: its layers' inputs are others now."""
+    if technique.equalise:
+        equalise_(prepared)
+    if technique.smooth:
+        smooth_(prepared, statistics, alpha=technique.smooth)
+    return technique.equalise or technique.smooth > 0
 
 
 @torch.no_grad()
 def quantise_weights_(
-    prepared: fx.GraphModule, format: Format, *, edge_format: Format | None, granularity: str
+    prepared: fx.GraphModule,
+    plan: Plan,
+    technique: Technique,
+    targets: Targets,
+    *,
+    rounding_steps: int,
 ) -> None:
-    """Round all weights: abs-max scale per output channel or per tensor; edge_format for the first and last layer."""
-    axis = 0 if granularity == "per_channel" else None
-    for layer, own in _with_formats(prepared, format, edge_format):
-        weight = layer.float_weight
-        layer.layer.weight.copy_(quantise(weight, own, abs_max_scale(weight, own, axis=axis)))
+    """Round all weights to their formats, from the float weights and biases."""
+    for name, layer in layers(prepared).items():
+        layer.restore_()
+        format = plan[name].weight
+        method = "power_of_two" if technique.granularity == "mx" else technique.weight_scale
+        granularity = "per_group" if technique.granularity == "mx" else technique.granularity
+        scale = weight_scale(
+            layer.float_weight, format, method=method, granularity=granularity, group=technique.group
+        )
+        layer.weight_format, layer.weight_scale = format, scale
+        if technique.rounding == "nearest":
+            layer.layer.weight.copy_(quantise(layer.float_weight, format, scale))
+        else:
+            target = targets[name]
+            assert target.gram is not None  # asked for by technique.needs_gram
+            layer.layer.weight.copy_(_rounded(layer, format, technique.rounding, target.gram, rounding_steps))
+
+
+def _rounded(layer: QuantisedLayer, format: Format, rounding: str, gram: Tensor, steps: int) -> Tensor:
+    """The weight rounded for a small output error over the calibration set, group by group of a convolution."""
+    weight = layer.float_weight
+    groups = len(gram)
+    matrices = weight.reshape(groups, len(weight) // groups, -1)
+    scales = layer.weight_scale.expand_as(weight).reshape(matrices.shape)
+    rounded = torch.empty_like(matrices)
+    for matrix, scale, of_group, out in zip(matrices, scales, gram, rounded, strict=True):
+        if rounding == "gptq":
+            out.copy_(
+                gptq(
+                    matrix,
+                    of_group,
+                    lambda values, at, s=scale: round_to_format(values / s[:, at], format) * s[:, at],
+                )
+            )
+        else:
+            initial = "integer_ulp" if rounding == "learned_integer_ulp" else "per_binade"
+            out.copy_(learn_rounding(matrix, of_group, format, scale, iterations=steps, initial=initial))
+    return rounded.reshape(weight.shape)
 
 
 def quantise_activations_(
-    prepared: fx.GraphModule,
-    format: Format,
-    ranges: Mapping[str, ActivationRange],
-    *,
-    edge_format: Format | None,
-    signs: str,
+    prepared: fx.GraphModule, plan: Plan, technique: Technique, statistics: Statistics, *, signs: str
 ) -> None:
-    """Set the format and static scale of every layer's input."""
-    names = list(layers(prepared))
-    for name, (layer, own) in zip(names, _with_formats(prepared, format, edge_format), strict=True):
-        seen = ranges[name]
+    """Set the format and scale of every layer's input."""
+    for name, layer in layers(prepared).items():
+        seen = statistics[name]
+        own = plan[name].activation
         own = own if seen.negative else without_sign(own, signs)
         layer.activation_format = own
-        threshold = torch.tensor(seen.threshold, dtype=torch.float32, device=layer.activation_scale.device)
-        layer.activation_scale = threshold_scale(threshold, own)
+        layer.activation_group = technique.group if technique.granularity == "mx" else 0
+        if technique.activation_scale in ("mse", "exponent_bias"):
+            choose = mse_scale if technique.activation_scale == "mse" else exponent_bias_scale
+            layer.activation_scale = choose(seen.sample[None], own).reshape(())
+        else:
+            threshold = seen.maximum if technique.activation_scale == "abs_max" else seen.threshold
+            limit = torch.tensor(threshold, dtype=torch.float32, device=layer.activation_scale.device)
+            layer.activation_scale = threshold_scale(limit, own)
+
+
+@torch.inference_mode()
+def correct_biases_(prepared: fx.GraphModule, images: Tensor, targets: Targets) -> None:
+    """Give each layer's output the mean that it has in the float network, one layer after the other.
+
+    All images go through in one batch, so that a layer sees what the corrected layers before it give.
+    """
+
+    def correct(name: str, layer: QuantisedLayer, x: Tensor, y: Tensor) -> Tensor:
+        over = [d for d in range(y.dim()) if d != layer.channel_dim % y.dim()]
+        missing = targets[name].output_mean - y.mean(over)
+        layer.add_to_bias_(missing)
+        return y + along_channels(missing, y.dim(), layer.channel_dim)
+
+    with output_hooks(prepared, correct):
+        prepared(images)
 
 
 def without_sign(format: Format, signs: str) -> Format:
@@ -197,77 +263,3 @@ def without_sign(format: Format, signs: str) -> Format:
     if signs == "unsigned_mantissa":
         return replace(format, signed=False, mantissa_bits=format.mantissa_bits + 1)
     return replace(format, signed=False, exponent_bits=format.exponent_bits + 1)
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, images: Tensor, *, batch: int) -> Tensor:
-    """(n,) int64: the class of each image."""
-    return torch.cat([model(part).argmax(1) for part in images.split(batch)])
-
-
-def _with_formats(
-    prepared: fx.GraphModule, format: Format, edge_format: Format | None
-) -> list[tuple[QuantisedLayer, Format]]:
-    # first and last by position in the graph: Brevitas looks for 3 inputs and 1000 outputs, which small sets lack
-    found = list(layers(prepared).values())
-    edges = {0, len(found) - 1} if edge_format is not None else set()
-    return [(layer, edge_format if i in edges else format) for i, layer in enumerate(found)]
-
-
-class _RangeObserver:
-    """The percentile of |x| over all images, exactly, keeping only the largest values.
-
-    The percentile lies between two order statistics near the top (linear interpolation, as in numpy), so the
-    values below the running cut are never stored.
-    """
-
-    def __init__(self, percentile: float, *, images: int) -> None:
-        self._percentile, self._images = percentile, images
-        self._kept: Tensor | None = None
-        self._total = self._keep = 0
-        self._negative = False
-
-    def see(self, x: Tensor) -> None:
-        magnitude = x.abs().flatten()
-        if self._kept is None:
-            self._total = x[0].numel() * self._images
-            self._keep = self._total - int(self._rank())
-            self._kept = magnitude[:0]
-        self._negative = self._negative or bool(x.min() < 0)
-        if len(self._kept) == self._keep:
-            magnitude = magnitude[magnitude > self._kept[-1]]
-        merged = torch.cat([self._kept, magnitude])
-        self._kept = merged.topk(min(self._keep, len(merged))).values
-
-    def range(self) -> ActivationRange:
-        if self._kept is None:
-            raise InputError("there are no calibration images; set calibration_images to 1 or more")
-        rank = self._rank()
-        # _kept is sorted downwards: its last element has rank int(rank), the one before it the next
-        low, high = self._kept[-1].item(), self._kept[max(len(self._kept) - 2, 0)].item()
-        return ActivationRange(threshold=low + (high - low) * (rank - int(rank)), negative=self._negative)
-
-    def _rank(self) -> float:
-        return self._percentile / 100 * (self._total - 1)
-
-
-def _format(format: str | Format) -> Format:
-    return parse_format(format) if isinstance(format, str) else format
-
-
-def _module_uses(traced: fx.GraphModule) -> dict[str, int]:
-    uses: dict[str, int] = {}
-    for node in traced.graph.nodes:
-        if node.op == "call_module":
-            uses[node.target] = uses.get(node.target, 0) + 1
-    return uses
-
-
-def _layer_names(traced: fx.GraphModule) -> Sequence[str]:
-    calls = (n.target for n in traced.graph.nodes if n.op == "call_module")
-    return [name for name in calls if isinstance(traced.get_submodule(name), nn.Conv2d | nn.Linear)]
-
-
-def _set_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)

@@ -23,6 +23,8 @@ from stages.quantization.ptq import quantise_model
 WIDTHS = range(3, 9)
 LENGTH = 4608  # products in ResNet-18's longest dot product: 512 channels x 3 x 3
 
+UNIFORM_TECHNIQUES = ("percentile", "mse", "exponent_bias", "mx", "learned", "gptq_all")
+
 
 @dataclass(frozen=True)
 class Count:
@@ -88,7 +90,10 @@ def compare_uniform(values: int, rng: np.random.Generator) -> tuple[Count, int]:
 
 
 def compare_uniform_networks(seed: int) -> tuple[Count, int]:
-    """M2 for PTQ outputs: logits of a small network under E1My and INT(y+2); the control as above, with E2My."""
+    """M2 for PTQ outputs: logits of a small network under E1My and INT(y+2), every technique of UNIFORM_TECHNIQUES.
+
+    The control as above, with E2My.
+    """
     torch_rng = torch.Generator().manual_seed(seed)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3),
@@ -104,15 +109,20 @@ def compare_uniform_networks(seed: int) -> tuple[Count, int]:
             parameter.copy_(torch.randn(parameter.shape, generator=torch_rng) * 0.2)
     images = torch.randn((64, 3, 8, 8), generator=torch_rng)
 
-    def logits(format: Format) -> np.ndarray:
-        return quantise_model(model, format, format, images, edge_format=None)(images).numpy()
+    def logits(format: Format, technique: str) -> np.ndarray:
+        quantised = quantise_model(
+            model, format.name, images, technique=technique, edge_format=None, rounding_steps=100
+        )
+        return quantised(images).numpy()
 
     count, equal = Count(), 0
-    for bits in WIDTHS:
-        reference = logits(IntegerFormat(bits=bits))
-        differing = int((logits(minifloats(bits)[0]).view(np.int32) != reference.view(np.int32)).sum())
-        count += Count(differing, reference.size)
-        equal += bool(np.array_equal(logits(minifloats(bits)[1]), reference))
+    for technique in UNIFORM_TECHNIQUES:
+        for bits in WIDTHS:
+            reference = logits(IntegerFormat(bits=bits), technique)
+            found = logits(minifloats(bits)[0], technique)
+            differing = int((found.view(np.int32) != reference.view(np.int32)).sum())
+            count += Count(differing, reference.size)
+            equal += bool(np.array_equal(logits(minifloats(bits)[1], technique), reference))
     return count, equal
 
 

@@ -13,6 +13,7 @@ class TeacherRecipe:
     seeds: tuple[int, ...] = (0,)  # one model a seed
     epochs: int = 6  # passes over the training images
     batch_size: int = 256  # images
+    optimiser: str = "sgd"  # sgd (Nesterov momentum 0.9) or adamw (transformers)
     learning_rate: float = 0.1  # peak of the schedule
     weight_decay: float = 5e-4  # of weight matrices and kernels
     label_smoothing: float = 0.0  # share of the target spread over all classes
@@ -25,6 +26,8 @@ class TeacherRecipe:
         for key, low in (("epochs", 1), ("batch_size", 1), ("shift_px", 0), ("train_images", 0)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose {low} or more")
+        if self.optimiser not in ("sgd", "adamw"):
+            raise ValueError(f"optimiser is {self.optimiser!r}: choose sgd or adamw")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate is {self.learning_rate}: choose a number above 0")
         for key in ("label_smoothing", "ema"):

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         {
             "test_top1": top1,
             "recorded_top1": info.recipe.get("recorded_top1"),
+            "caveat": info.recipe.get("caveat", ""),
             "n": test.info.n,
             "dataset_digest": {f"{test.info.dataset}/test": test.info.digest},
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         },
     )
     print(f"test accuracy {top1:.4f} on {test.info.n} images, recorded {info.recipe.get('recorded_top1')}")
+    if info.recipe.get("caveat"):
+        print(info.recipe["caveat"])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -32,7 +32,7 @@ def test_no_mismatch_with_ml_dtypes_and_gfloat_on_ten_million_values():
 def test_e1my_networks_give_the_logits_of_integer_networks():
     count, control_equal = compare_uniform_networks(seed=0)
     assert count.mismatches == 0
-    assert count.compared == 6 * 64 * 10
+    assert count.compared == 6 * 6 * 64 * 10
     assert control_equal == 0  # E2My must differ
 
 

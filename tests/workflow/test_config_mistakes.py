@@ -30,7 +30,7 @@ from tests.workflow.conftest import PYTHON
             "dataset: digit",
             "dataset is 'digit': config/datasets.yaml has no such set",
         ),
-        ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "quantization.models has 'lenet-s0'"),
+        ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "quantization.mixed.models has 'lenet-s0'"),
         ("smoke", "quantization:", "quantization: [", "config/smoke.yaml, line "),
         (
             "smoke",
@@ -39,7 +39,7 @@ from tests.workflow.conftest import PYTHON
             "hardware.layers.smollm2-135m-token.shape is 'smollm2': choose from llama2-7b",
         ),
         ("base", "confidence: 0.95", "confidence: 95", "config/base.yaml: claims.confidence is 95"),
-        ("base", "granularity:", "granularty:", "sweep.granularty is not a known key; did you mean "),
+        ("base", "granularity:", "granularty:", "integer.granularty is not a known key; did you mean "),
         (
             "datasets",
             "kind: images",

@@ -14,15 +14,18 @@ from workflow.lib.settings import ROOT
 # behind a module's docstring, where a line of code can be put
 END_OF_DOC = '"""\n\n'
 EDITED = f"{END_OF_DOC}EDITED = True\n"
+BELOW_MEASUREMENTS = {"collect_measurements": 1, "judge_claims": 1, "write_report": 1}
 BELOW_SWEEP = {
     "plot_format_sweep": 1,
-    "measure_format_sweep": 1,
-    "collect_measurements": 1,
-    "judge_claims": 1,
-    "write_report": 1,
+    "plot_techniques": 1,
+    "plot_fronts": 1,
+    "measure_sweeps": 1,
+    **BELOW_MEASUREMENTS,
 }
-BELOW_MACS = {"plot_mac_costs": 1, "measure_macs": 1}
-BELOW_MEASUREMENTS = {"collect_measurements": 1, "judge_claims": 1, "write_report": 1}
+# what else rests on the smoke scale's one network
+OTHERS: dict[str, int] = {"verify_integer_inference": 1}
+SEARCH = {"search_formats": 1, "measure_search": 1}
+BELOW_MACS = {"plot_mac_costs": 1, "measure_macs": 1, "plot_fronts": 1, "measure_sweeps": 1, **SEARCH}
 
 
 def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
@@ -53,12 +56,25 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("config/smoke.yaml", "test_images: 200", "test_images: 150", {"sweep_formats": 1, **BELOW_SWEEP}),
+        # one sweep of two
+        (
+            "config/smoke.yaml",
+            "[lenet5-bn-digits-s0], test_images: 200",
+            "[lenet5-bn-digits-s0], test_images: 150",
+            {"sweep_formats": 1, **BELOW_SWEEP},
+        ),
+        # a technique of the stage's settings reruns the sweeps that name it
+        (
+            "config/smoke.yaml",
+            "  verified_values: 20000",
+            "  verified_values: 20000\n  techniques: {mx: {granularity: mx, group: 16}}",
+            {"sweep_formats": 1, **BELOW_SWEEP},
+        ),
         (
             "config/smoke.yaml",
             "epochs: 6",
             "epochs: 7",
-            {"train_teacher": 1, "plot_training": 1, "sweep_formats": 1, **BELOW_SWEEP},
+            {"train_teacher": 1, "plot_training": 1, "sweep_formats": 2, **SEARCH, **OTHERS, **BELOW_SWEEP},
         ),
         (
             "stages/claims/intervals.py",
@@ -75,8 +91,8 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
         ("stages/lib/nets/vit.py", END_OF_DOC, EDITED, {}),
         (
             "config/smoke.yaml",
-            "formats: [INT4, E2M1]",
-            "formats: [INT4, E2M1, E3M0]",
+            "macs: {formats: [INT4, E2M1]}",
+            "macs: {formats: [INT4, E2M1, E3M0]}",
             {"synthesise_macs": 1, **BELOW_MACS, **BELOW_MEASUREMENTS},
         ),
         (

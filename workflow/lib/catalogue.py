@@ -3,8 +3,9 @@
 The preflight writes which sets are available; without it all are taken to be.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.lib.costs.model_shapes import SHAPES
+from stages.quantization.config import Technique
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
@@ -72,9 +74,35 @@ class Catalogue:
         """The pretrained networks that this scale evaluates and whose data are there."""
         return [m for m in self.settings.teachers.pretrained if not self.needs(m) & self.unavailable]
 
-    def swept_models(self) -> list[str]:
-        """The models of the format sweep whose data are there."""
-        return [m for m in self.settings.quantization.models if not self.needs(m) & self.unavailable]
+    def swept(self) -> list[tuple[str, str]]:
+        """(sweep, model) of every sweep over formats whose data are there."""
+        return [
+            (name, model)
+            for name, sweep in self.settings.quantization.sweeps.items()
+            for model in sweep.models
+            if not self.needs(model) & self.unavailable
+        ]
+
+    def searched_models(self) -> list[str]:
+        """The models of the search for mixed formats whose data are there."""
+        return [m for m in self.settings.quantization.mixed.models if not self.needs(m) & self.unavailable]
+
+    def integer_models(self) -> list[str]:
+        """The model that runs on integer codes, where its data are there."""
+        return [m for m in self.settings.quantization.integer.models if not self.needs(m) & self.unavailable]
+
+    def mixed_technique(self) -> Technique:
+        """The technique of the search for mixed formats."""
+        return self.settings.quantization.techniques[self.settings.quantization.mixed.technique]
+
+    def sweep_json(self, sweep: str) -> str:
+        """The settings of a sweep, without the models, which do not change what one of them gives."""
+        return to_json(replace(self.settings.quantization.sweeps[sweep], models=()))
+
+    def techniques_json(self, names: Sequence[str]) -> str:
+        """Name -> settings of these techniques."""
+        known = self.settings.quantization.techniques
+        return json.dumps({name: asdict(known[name]) for name in names}, sort_keys=True)
 
     def technologies(self) -> list[str]:
         """The cell libraries of the timing of weight values that are there; osu018 is a system package."""
@@ -100,7 +128,9 @@ class Catalogue:
     def wanted(self) -> frozenset[str]:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
-        models = (*self.settings.quantization.models, *self.settings.teachers.pretrained)
+        swept = {m for sweep in self.settings.quantization.sweeps.values() for m in sweep.models}
+        others = (self.settings.quantization.mixed.models, self.settings.quantization.integer.models)
+        models = swept.union(*others, self.settings.teachers.pretrained)
         return frozenset().union(teachers, *(self.needs(m) for m in models))
 
 
@@ -124,9 +154,21 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
     trained = {
         f"{name}-s{seed}" for name, recipe in settings.teachers.models.items() for seed in recipe.seeds
     }
-    for key, models, known in (
+    every = trained | set(registry.pretrained)
+    techniques = settings.quantization.techniques
+    for key, names, known in (
         ("teachers.pretrained", settings.teachers.pretrained, set(registry.pretrained)),
-        ("quantization.models", settings.quantization.models, trained | set(registry.pretrained)),
+        *(
+            (f"quantization.sweeps.{name}.models", sweep.models, every)
+            for name, sweep in settings.quantization.sweeps.items()
+        ),
+        *(
+            (f"quantization.sweeps.{name}.techniques", sweep.techniques, set(techniques))
+            for name, sweep in settings.quantization.sweeps.items()
+        ),
+        ("quantization.mixed.technique", (settings.quantization.mixed.technique,), set(techniques)),
+        ("quantization.mixed.models", settings.quantization.mixed.models, every),
+        ("quantization.integer.models", settings.quantization.integer.models, every),
     ):
-        if unknown := [model for model in models if model not in known]:
+        if unknown := [name for name in names if name not in known]:
             raise InputError(f"{where}: {key} has {unknown[0]!r}: choose from {', '.join(sorted(known))}")

@@ -100,6 +100,8 @@ def _default(field: dataclasses.Field) -> str:
         return f"`{_plain_json(field.default)}`"
     if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
+        if _is_named(value):
+            return f"{', '.join(value)} (see config/base.yaml)"
         return "section" if dataclasses.is_dataclass(value) else f"`{_plain_json(value)}`"
     return "required"
 
@@ -122,8 +124,20 @@ def _yaml_lines(config: Any, *, indent: int) -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield f"{pad}{field.name}:{comment}"
             yield from _yaml_lines(value, indent=indent + 2)
+        elif _is_named(value):
+            yield f"{pad}{field.name}:{comment}"
+            yield from (f"{pad}  {name}: {_plain_json(_changed(entry))}" for name, entry in value.items())
         else:
             yield f"{pad}{field.name}: {_plain_json(value)}{comment}"
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(map(dataclasses.is_dataclass, value.values()))
+
+
+def _changed(entry: Any) -> dict[str, Any]:
+    """The fields of a named entry that are not at their defaults."""
+    return {f.name: v for f in dataclasses.fields(entry) if (v := getattr(entry, f.name)) != f.default}
 
 
 def _plain_json(value: Any) -> str:

@@ -1,6 +1,7 @@
 # Settings, fingerprints and storage classes that every rule file uses.
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
@@ -27,7 +28,12 @@ config.setdefault("device", "auto")
 PARTS = {
     "minifloats": [
         "minifloats/parts/verify_quantiser.json",
-        "minifloats/parts/measure_format_sweep.json",
+        "minifloats/parts/measure_sweeps.json",
+        "minifloats/parts/measure_search.json",
+        *(
+            f"minifloats/tables/accumulators/{model}.json"
+            for model in CATALOGUE.integer_models()
+        ),
         "minifloats/parts/measure_macs.json",
     ],
     "crisp": ["crisp/parts/measure_tensor_cores.json"],
@@ -47,6 +53,23 @@ SECTIONS = [
         " an upper bound on what a fixed choice gives.",
         "figure": "minifloats/figures/format_sweep.svg",
         "table": "minifloats/figures/format_sweep.csv",
+    },
+    {
+        "paper": "minifloats",
+        "title": "Techniques",
+        "caption": "Score of every technique and format. `percentile` is the paper's plain quantiser, which the others change"
+        " in one place each; learned_integer_ulp re-creates a defect of the public code.",
+        "figure": "minifloats/figures/techniques.svg",
+        "table": "minifloats/figures/techniques.csv",
+    },
+    {
+        "paper": "minifloats",
+        "title": "Accuracy over cost",
+        "caption": "Signed formats with the plain quantiser; names are those on the front of both families together. Look-up"
+        " tables are those of yosys before placement, for the cheapest operator of each format; a plain integer is one as"
+        " yosys builds it. The published comparison leaves out the way back to the format.",
+        "figure": "minifloats/figures/fronts.svg",
+        "table": "minifloats/figures/fronts.csv",
     },
     {
         "paper": "minifloats",
@@ -106,6 +129,7 @@ wildcard_constraints:
     layers="[a-z0-9.-]+",
     paper="[a-z_]+",
     netlist="[a-zA-Z0-9_-]+",
+    sweep="[a-z_]+",
     technology="[a-z0-9]+",
 
 
@@ -143,6 +167,14 @@ def model_files(model):
     return [
         f"results/{{scale}}/models/{model}/{file}"
         for file in ("model.json", "weights.safetensors")
+    ]
+
+
+def sweep_files(suffix):
+    """The tables (csv) or outcomes (npz) of all sweeps over formats."""
+    return [
+        f"results/{{scale}}/minifloats/tables/sweeps/{sweep}/{model}.{suffix}"
+        for sweep, model in CATALOGUE.swept()
     ]
 
 

@@ -106,7 +106,9 @@ rule prepare_pretrained:
         runtime=10,
     params:
         entry=lambda wc: CATALOGUE.entry_json(wc.model),
-        code=code_of("datasets.prepare_pretrained", "lib.nets.resnet"),
+        code=lambda wc: code_of(
+            "datasets.prepare_pretrained", family_of(CATALOGUE.net_of(wc.model))
+        ),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.datasets.prepare_pretrained --name {wildcards.model}"

@@ -1,4 +1,4 @@
-# Shedding the Bits: PTQ sweep over all minifloats and integers, exact checks of the quantiser.
+# Shedding the Bits: PTQ sweeps over formats and techniques, exact checks of the quantiser and of integer inference.
 
 
 rule sweep_formats:
@@ -7,11 +7,12 @@ rule sweep_formats:
         train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
         test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
     output:
-        table=dvc("results/{scale}/minifloats/tables/format_sweep/{model}.csv"),
+        table=dvc("results/{scale}/minifloats/tables/sweeps/{sweep}/{model}.csv"),
+        outcomes=dvc("results/{scale}/minifloats/tables/sweeps/{sweep}/{model}.npz"),
     log:
-        "results/{scale}/logs/sweep_formats/{model}.log",
+        "results/{scale}/logs/sweep_formats/{sweep}/{model}.log",
     benchmark:
-        "results/{scale}/benchmarks/sweep_formats/{model}.tsv"
+        "results/{scale}/benchmarks/sweep_formats/{sweep}/{model}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
@@ -19,7 +20,10 @@ rule sweep_formats:
         gpu=0,
         device=config["device"],
     params:
-        sweep=verbatim(to_json(SETTINGS.quantization.sweep)),
+        sweep=lambda wc: CATALOGUE.sweep_json(wc.sweep),
+        techniques=lambda wc: CATALOGUE.techniques_json(
+            SETTINGS.quantization.sweeps[wc.sweep].techniques
+        ),
         model=lambda wc, input: parent_of(input.model[0]),
         train=lambda wc, input: parent_of(input.train[0]),
         test=lambda wc, input: parent_of(input.test[0]),
@@ -29,16 +33,14 @@ rule sweep_formats:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.quantization.sweep_formats --model {params.model} --train {params.train}"
-        " --test {params.test} --config {params.sweep:q} --device {resources.device} --table {output.table}"
-        " > {log} 2>&1"
+        " --test {params.test} --config {params.sweep:q} --techniques {params.techniques:q}"
+        " --device {resources.device} --table {output.table} --outcomes {output.outcomes} > {log} 2>&1"
 
 
 rule plot_format_sweep:
     input:
-        tables=[
-            f"results/{{scale}}/minifloats/tables/format_sweep/{model}.csv"
-            for model in CATALOGUE.swept_models()
-        ],
+        tables=sweep_files("csv"),
+        outcomes=sweep_files("npz"),
     output:
         figure=report(
             dvc("results/{scale}/minifloats/figures/format_sweep.svg"),
@@ -52,13 +54,68 @@ rule plot_format_sweep:
     benchmark:
         "results/{scale}/benchmarks/plot_format_sweep.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime=5,
     params:
         code=code_of("quantization.plot_format_sweep"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.quantization.plot_format_sweep --tables {input.tables}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule plot_techniques:
+    input:
+        tables=sweep_files("csv"),
+        outcomes=sweep_files("npz"),
+    output:
+        figure=report(
+            dvc("results/{scale}/minifloats/figures/techniques.svg"),
+            caption="../report/techniques.rst",
+            category="minifloats",
+            labels={"figure": "techniques"},
+        ),
+        drawn=dvc("results/{scale}/minifloats/figures/techniques.csv"),
+    log:
+        "results/{scale}/logs/plot_techniques.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_techniques.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("quantization.plot_techniques"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.plot_techniques --tables {input.tables}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule plot_fronts:
+    input:
+        tables=sweep_files("csv"),
+        outcomes=sweep_files("npz"),
+        costs="results/{scale}/hardware/mac_costs.parquet",
+    output:
+        figure=report(
+            dvc("results/{scale}/minifloats/figures/fronts.svg"),
+            caption="../report/fronts.rst",
+            category="minifloats",
+            labels={"figure": "accuracy over cost"},
+        ),
+        drawn=dvc("results/{scale}/minifloats/figures/fronts.csv"),
+    log:
+        "results/{scale}/logs/plot_fronts.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_fronts.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("quantization.plot_fronts"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.plot_fronts --tables {input.tables} --costs {input.costs}"
         " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
 
 
@@ -81,26 +138,123 @@ rule verify_quantiser:
         " --measurements {output.measurements} > {log} 2>&1"
 
 
-rule measure_format_sweep:
+rule measure_sweeps:
     input:
-        tables=[
-            f"results/{{scale}}/minifloats/tables/format_sweep/{model}.csv"
-            for model in CATALOGUE.swept_models()
-        ],
+        tables=sweep_files("csv"),
+        outcomes=sweep_files("npz"),
+        costs="results/{scale}/hardware/mac_costs.parquet",
     output:
-        measurements=dvc("results/{scale}/minifloats/parts/measure_format_sweep.json"),
+        measurements=dvc("results/{scale}/minifloats/parts/measure_sweeps.json"),
     log:
-        "results/{scale}/logs/measure_format_sweep.log",
+        "results/{scale}/logs/measure_sweeps.log",
     benchmark:
-        "results/{scale}/benchmarks/measure_format_sweep.tsv"
+        "results/{scale}/benchmarks/measure_sweeps.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    params:
+        draws=SETTINGS.quantization.bootstrap_draws,
+        code=code_of("quantization.measure_sweeps"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.measure_sweeps --tables {input.tables} --costs {input.costs}"
+        " --draws {params.draws} --measurements {output.measurements} > {log} 2>&1"
+
+
+rule search_formats:
+    input:
+        model=lambda wc: expand(model_files(wc.model), scale=wc.scale),
+        train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+        costs="results/{scale}/hardware/mac_costs.parquet",
+    output:
+        table=dvc("results/{scale}/minifloats/tables/mixed/{model}.csv"),
+        outcomes=dvc("results/{scale}/minifloats/tables/mixed/{model}.npz"),
+        formats=dvc("results/{scale}/minifloats/tables/mixed/{model}.json"),
+    log:
+        "results/{scale}/logs/search_formats/{model}.log",
+    benchmark:
+        "results/{scale}/benchmarks/search_formats/{model}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=0,
+        device=config["device"],
+    params:
+        search=verbatim(to_json(replace(SETTINGS.quantization.mixed, models=()))),
+        technique=verbatim(to_json(CATALOGUE.mixed_technique())),
+        model=lambda wc, input: parent_of(input.model[0]),
+        train=lambda wc, input: parent_of(input.train[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        code=lambda wc: code_of(
+            "quantization.search_formats", family_of(CATALOGUE.net_of(wc.model))
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.search_formats --model {params.model} --train {params.train}"
+        " --test {params.test} --costs {input.costs} --config {params.search:q} --technique {params.technique:q}"
+        " --device {resources.device} --table {output.table} --outcomes {output.outcomes}"
+        " --formats {output.formats} > {log} 2>&1"
+
+
+rule measure_search:
+    input:
+        tables=expand(
+            "results/{{scale}}/minifloats/tables/mixed/{model}.csv",
+            model=CATALOGUE.searched_models(),
+        ),
+        outcomes=expand(
+            "results/{{scale}}/minifloats/tables/mixed/{model}.npz",
+            model=CATALOGUE.searched_models(),
+        ),
+    output:
+        measurements=dvc("results/{scale}/minifloats/parts/measure_search.json"),
+    log:
+        "results/{scale}/logs/measure_search.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_search.tsv"
     resources:
         mem_mb=500,
         runtime=5,
     params:
-        code=code_of("quantization.measure_format_sweep"),
+        draws=SETTINGS.quantization.bootstrap_draws,
+        code=code_of("quantization.measure_search"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.quantization.measure_format_sweep --tables {input.tables}"
+        "envs/py main -m stages.quantization.measure_search --tables {input.tables} --draws {params.draws}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule verify_integer_inference:
+    input:
+        model=lambda wc: expand(model_files(wc.model), scale=wc.scale),
+        train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+    output:
+        table=dvc("results/{scale}/minifloats/tables/accumulators/{model}.csv"),
+        measurements=dvc("results/{scale}/minifloats/tables/accumulators/{model}.json"),
+    log:
+        "results/{scale}/logs/verify_integer_inference/{model}.log",
+    benchmark:
+        "results/{scale}/benchmarks/verify_integer_inference/{model}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        settings=verbatim(to_json(replace(SETTINGS.quantization.integer, models=()))),
+        model=lambda wc, input: parent_of(input.model[0]),
+        train=lambda wc, input: parent_of(input.train[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        code=lambda wc: code_of(
+            "quantization.verify_integer_inference",
+            family_of(CATALOGUE.net_of(wc.model)),
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.verify_integer_inference --model {params.model} --train {params.train}"
+        " --test {params.test} --config {params.settings:q} --table {output.table}"
         " --measurements {output.measurements} > {log} 2>&1"
 
 
@@ -125,5 +279,7 @@ rule bench_quantiser:
 rule minifloats:
     input:
         f"results/{SCALE}/minifloats/figures/format_sweep.svg",
+        f"results/{SCALE}/minifloats/figures/techniques.svg",
+        f"results/{SCALE}/minifloats/figures/fronts.svg",
         f"results/{SCALE}/hardware/figures/mac_costs.svg",
         f"results/{SCALE}/minifloats/measurements.json",

@@ -31,6 +31,7 @@ class Measurement:
     value           the statistic over all samples (their mean, a count of mismatches, ...)
     unit            of value: "1" for a share or a count, "points", "ns", "fJ", ...
     samples         one a seed; empty for exact claims
+    resamples       the value that other draws of the test images would give (bootstrap); empty where there are none
     n               cases behind value (images, values compared, netlists, ...)
     controls        name -> value of each control that was run beside it
     dataset_digest  content digests of the data it rests on, by "name/split"
@@ -41,6 +42,7 @@ class Measurement:
     unit: str
     n: int
     samples: Sequence[Sample] = ()
+    resamples: Sequence[float] = ()
     controls: dict[str, float] = field(default_factory=dict)
     dataset_digest: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)

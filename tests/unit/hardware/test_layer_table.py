@@ -74,7 +74,9 @@ def test_query_heads_that_share_keys_stack_their_rows():
         table = layer_table(Shared(), torch.empty(2, 8, 5, 16), torch.empty(2, 4, 9, 16))
         block = layer_table(build("vit.ViT", {"depth": 1}), torch.empty(1, 1, 28, 28))
     # attention is named after the module that computes it, not after the layer before it
-    assert block.name.tolist()[1:5] == [f"blocks.0.{n}" for n in ("qkv", "scores", "values", "projection")]
+    assert block.name.tolist()[1:5] == [
+        f"blocks.0.{n}" for n in ("qkv", "product", "product#2", "projection")
+    ]
     assert table[["m", "k", "n", "groups"]].to_numpy().tolist() == [[10, 16, 9, 8], [10, 9, 16, 8]]
 
 

@@ -22,6 +22,8 @@ IMAGENET = {"classes": 1000}
         ("mobilenet.MobileNetV2", {"imagenet_strides": True, **IMAGENET}, 3_504_872),
         ("vit.ViT", {"channels": 3, "size": 224, "patch": 32, "width": 768, "depth": 12, "heads": 12, **IMAGENET},
          88_224_232),
+        # TensorFlow's page says 4.7 M; exact by the sum over its layers and by the published weights
+        ("efficientnet.EfficientNetLite0", {}, 4_652_008),
         # torchvision's count less the 13 convolutions' biases, which the batch norm makes idle
         ("vgg.VGG", {"depth": 16, "imagenet_head": True, **IMAGENET}, 138_365_992 - 4_224),
         # He 2016, table 6 (0.27, 0.85 M); the exact counts are those of the public checkpoints
@@ -53,7 +55,9 @@ def test_parameter_counts_are_the_published_ones(net, arguments, published):
         ("vgg.VGG", {"depth": 11, "width": 8}, (3, 32, 32)),
         ("mobilenet.MobileNetV2", {"width": 0.25}, (3, 32, 32)),
         ("mobilenet.DepthwiseCNN", {}, (1, 28, 28)),
+        ("efficientnet.EfficientNetLite0", {"classes": 10}, (3, 64, 64)),
         ("vit.ViT", {}, (1, 28, 28)),
+        ("vit.ViT", {"patch": 7, "width": 48, "heads": 3}, (1, 28, 28)),
     ],
 )
 def test_every_classifier_gives_logits_from_its_features(net, arguments, shape):
@@ -65,6 +69,16 @@ def test_every_classifier_gives_logits_from_its_features(net, arguments, shape):
     assert logits.isfinite().all()
     last = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
     torch.testing.assert_close(last(model.features(images)), logits)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"), [("vit.ViT", (1, 28, 28)), ("efficientnet.EfficientNetLite0", (3, 32, 32))]
+)
+def test_traced_networks_are_the_same_for_every_number_of_images(net, shape):
+    model = build(net, {}).eval()
+    traced = torch.fx.symbolic_trace(model)
+    for images in (torch.randn(1, *shape), torch.randn(3, *shape)):
+        torch.testing.assert_close(traced(images), model(images), rtol=0, atol=0)
 
 
 def test_generator_and_vae_make_images():

@@ -36,9 +36,13 @@ def digest(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_resumed_after_every_epoch_equals_an_undisturbed_one(task, tmp_path, ema):
-    schedule = Schedule(epochs=4, batch_size=64, flip=True, shift_px=1, ema=ema)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ema": 0.9}, {"optimiser": "adamw", "learning_rate": 0.02, "weight_decay": 0.05}],
+    ids=["sgd", "averaged", "adamw"],
+)
+def test_a_run_resumed_after_every_epoch_equals_an_undisturbed_one(task, tmp_path, options):
+    schedule = Schedule(epochs=4, batch_size=64, flip=True, shift_px=1, **options)
     whole, curve = run(task, schedule)
     assert curve[-1].held_out_accuracy > 0.9
     run(task, schedule, tmp_path)

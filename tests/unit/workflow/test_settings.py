@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_is_valid(scale):
-    assert load_settings(scale).quantization.models
+    assert load_settings(scale).quantization.sweeps
 
 
 def test_a_scale_overrides_base_and_the_command_line_overrides_both(folder):
