@@ -113,6 +113,9 @@ def plot_front(table: pd.DataFrame, ax: Axes, *, cost: str) -> None:
     ax.set_ylabel(f"{label} (%)", fontsize=9)
     # most formats lie within a few points of float32: a scale of the distance to it shows them apart
     ax.set_yscale("function", functions=_error_scale(100 * float_score + 1))
+    lost = [points for points in (0, 1, 2, 5, 10, 20, 50) if points < 100 * (float_score - table.score.min())]
+    ax.set_yticks([100 * float_score - points for points in lost])
+    ax.set_yticklabels([f"{100 * float_score - points:.1f}" for points in lost])
     ax.set_ylim(table.score.min() * 100 - 1, 100 * float_score + 0.8)
 
 
