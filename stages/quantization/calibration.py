@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from stages.lib.core.errors import InputError
-from stages.quantization.network import QuantisedLayer, float_network_, layers
+from stages.quantization.network import QuantisedLayer, float_network_, im2col, layers, pad_input
 
 # values of a layer's input that its least-squares scale is found on, and columns behind its Gram matrix
 SAMPLE = 2**16
@@ -103,21 +102,12 @@ def input_gram(layer: nn.Conv2d | nn.Linear, x: Tensor, *, columns: int) -> tupl
         return (rows.T @ rows)[None], len(rows)
     total, n = torch.zeros(()), 0
     for image in x.split(1):  # one at a time: im2col of a whole batch can take gigabytes
-        unfolded = im2col(layer, image)[0]
+        unfolded = im2col(layer, pad_input(layer, image))
         step = max(1, unfolded.shape[-1] * len(x) // max(columns, 1))
         part = unfolded[..., n % step :: step]
         total = total + part @ part.mT
         n += part.shape[-1]
     return total, n
-
-
-def im2col(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """(n, groups, K, positions) of an input (n, in, height, width): a convolution as a product with its weight."""
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    # torch's own form of the padding, which also stands for "same"
-    padded = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-    unfolded = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-    return unfolded.view(len(x), layer.groups, -1, unfolded.shape[-1])
 
 
 @contextmanager

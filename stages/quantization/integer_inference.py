@@ -24,7 +24,7 @@ from stages.lib.numerics.accumulators import exact_accumulator_bits, paper_accum
 from stages.lib.numerics.formats import Format
 from stages.lib.numerics.integer_matmul import MAX_WIDTH_BITS, Overflow, exact_matmul, steps_of
 from stages.lib.numerics.torch_quantisers import round_to_format
-from stages.quantization.network import QuantisedLayer, layers, set_module_
+from stages.quantization.network import QuantisedLayer, layers, pad_input, set_module_, sliding_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +158,7 @@ class Operands:
         x = self.layer.smoothed(x).float() / self.layer.activation_scale
         values = round_to_format(x, self.activation_format)
         layer = self.layer.layer
-        if isinstance(layer, nn.Linear):
-            return values
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        # torch's own form of the padding, which also stands for "same"
-        return F.pad(values, layer._reversed_padding_repeated_twice, mode=mode)
+        return values if isinstance(layer, nn.Linear) else pad_input(layer, values)
 
     def linear_map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer's sums of products, in the dtype of its arguments; x is padded already."""
@@ -223,9 +219,9 @@ class IntegerLayer(nn.Module):
         layer = self.operands.layer.layer
         if isinstance(layer, nn.Linear):
             return [steps.reshape(-1, steps.shape[-1]).T], steps.shape[:-1]
-        windows = im2col(steps, layer)
+        windows = sliding_windows(layer, torch.from_numpy(steps))
         n, rows, columns = windows.shape[3:]
-        matrices = windows.reshape(self.groups, self.operands.length, -1)
+        matrices = windows.reshape(self.groups, self.operands.length, -1).numpy()
         return list(matrices), (n, rows, columns)
 
     def _group_sums(self, weight: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -234,15 +230,6 @@ class IntegerLayer(nn.Module):
         )
         self.counter.needed_bits += sums.needed_bits
         return sums.to_float64()
-
-
-def im2col(x: np.ndarray, layer: nn.Conv2d) -> np.ndarray:
-    """(in, kh, kw, n, rows, columns) of a padded input (n, in, height, width), of any dtype: a view."""
-    (kh, kw), (down, right) = layer.kernel_size, layer.stride
-    by_row, by_column = layer.dilation
-    extent = (by_row * (kh - 1) + 1, by_column * (kw - 1) + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(2, 3))
-    return windows[:, :, ::down, ::right, ::by_row, ::by_column].transpose(1, 4, 5, 0, 2, 3)
 
 
 def _operands(network: fx.GraphModule) -> dict[str, Operands]:

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -157,6 +158,30 @@ def fold_batch_norms_(traced: fx.GraphModule) -> None:
 def logits_in_batches(model: nn.Module, images: Tensor, *, batch: int) -> Tensor:
     """(n, classes) float32."""
     return torch.cat([model(part) for part in images.split(batch)])
+
+
+def pad_input(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The input (n, in, height, width) with the layer's padding around it."""
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    # torch's own form of the padding, which also stands for "same"
+    return F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+
+
+def sliding_windows(layer: nn.Conv2d, padded: Tensor) -> Tensor:
+    """(in, kh, kw, n, rows, columns) of a padded input (n, in, height, width), of any dtype: a view."""
+    (kh, kw), (down, right) = layer.kernel_size, layer.stride
+    by_row, by_column = layer.dilation
+    windows = padded.unfold(2, by_row * (kh - 1) + 1, down).unfold(3, by_column * (kw - 1) + 1, right)
+    return windows[..., ::by_row, ::by_column].permute(1, 4, 5, 0, 2, 3)
+
+
+def im2col(layer: nn.Conv2d, padded: Tensor) -> Tensor:
+    """(groups, K, n * positions): a convolution as a product with its flattened weight.
+
+    K = in / groups * kernel height * kernel width
+    """
+    length = layer.weight[0].numel()
+    return sliding_windows(layer, padded).reshape(layer.groups, length, -1)
 
 
 def set_module_(model: nn.Module, name: str, module: nn.Module) -> None:

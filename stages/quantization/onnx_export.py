@@ -16,6 +16,7 @@ import copy
 import io
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -30,6 +31,10 @@ from stages.lib.numerics.formats import Format, IntegerFormat, parse_format, val
 from stages.quantization.network import QuantisedLayer, layers, set_module_
 
 FORMS = ("qdq", "qonnx")
+INPUT, WEIGHT = (
+    ".input",
+    ".weight",
+)  # a quantiser's nodes are named LAYER.input/OPERATOR or LAYER.weight/OPERATOR
 QONNX_DOMAIN = "qonnx.custom_op.general"
 _MARKS = "sevenfold.marks"
 _TRACED_OPSET, _OPSET, _FLOAT4_OPSET = 20, 21, 23
@@ -119,8 +124,9 @@ def to_onnx(prepared: fx.GraphModule, example: Tensor, *, form: str | None = Non
         if node.domain != _MARKS:
             nodes.append(node)
             continue
-        name, role = (helper.get_node_attr_value(node, key).decode() for key in ("layer", "role"))
-        piece = _piece(known[name], f"{name}.{role}", role, form, x=node.input[0], y=node.output[0])
+        name = helper.get_node_attr_value(node, "name").decode()
+        layer = known[name.removesuffix(INPUT).removesuffix(WEIGHT)]
+        piece = _piece(layer, name, form, x=node.input[0], y=node.output[0])
         nodes += piece.nodes
         tensors |= {tensor.name: tensor for tensor in piece.tensors}
     used = {name for node in nodes for name in node.input}
@@ -161,15 +167,15 @@ def obstacle(layer: QuantisedLayer, form: str) -> str | None:
 
 
 class _Mark(torch.autograd.Function):
-    """The identity, which the exporter writes as a node that names the layer and the tensor's role."""
+    """The identity, which the exporter writes as a node that names the quantiser."""
 
     @staticmethod
-    def forward(_context, x, _layer, _role):  # type: ignore[no-untyped-def]
+    def forward(_context: Any, x: Tensor, _name: str) -> Tensor:
         return x.clone()
 
     @staticmethod
-    def symbolic(graph, x, layer, role):  # type: ignore[no-untyped-def]
-        return graph.op(f"{_MARKS}::Mark", x, layer_s=layer, role_s=role).setType(x.type())
+    def symbolic(graph: Any, x: Any, name: str) -> Any:
+        return graph.op(f"{_MARKS}::Mark", x, name_s=name).setType(x.type())
 
 
 class _MarkedLayer(nn.Module):
@@ -183,9 +189,9 @@ class _MarkedLayer(nn.Module):
         layer, weight = self.quantised.layer, self.quantised.layer.weight
         x = self.quantised.smoothed(x)
         if self.quantised.activation_format is not None:
-            x = _Mark.apply(x, self.name, "input")
+            x = _Mark.apply(x, self.name + INPUT)
         if self.quantised.weight_format is not None:
-            weight = _Mark.apply(weight, self.name, "weight")
+            weight = _Mark.apply(weight, self.name + WEIGHT)
         if isinstance(layer, nn.Conv2d):
             return layer._conv_forward(x, weight, layer.bias)
         return F.linear(x, weight, layer.bias)
@@ -219,11 +225,11 @@ class _Piece:
     tensors: list[TensorProto] = field(default_factory=list)
 
 
-def _piece(layer: QuantisedLayer, name: str, role: str, form: str, *, x: str, y: str) -> _Piece:
-    """What stands for the mark between x and y."""
+def _piece(layer: QuantisedLayer, name: str, form: str, *, x: str, y: str) -> _Piece:
+    """What stands for the mark between tensors x and y. `name` is that of the layer and ".input" or ".weight"."""
     if form == "qonnx":
-        return _qonnx(layer, name, role, x=x, y=y)
-    if role == "weight":
+        return _qonnx(layer, name, x=x, y=y)
+    if name.endswith(WEIGHT):
         return _dequantised_weight(layer, name, y=y)
     return _quantised_input(layer, name, x=x, y=y)
 
@@ -232,7 +238,7 @@ def _piece(layer: QuantisedLayer, name: str, role: str, form: str, *, x: str, y:
 class _OnnxType:
     """dtype: of the codes in numpy; step: value of code 1; low, high: of the type, in codes."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     step: float
     low: int
     high: int
@@ -265,7 +271,9 @@ def _dequantised_weight(layer: QuantisedLayer, name: str, *, y: str) -> _Piece:
         else np.rint(codes).astype(type.dtype)
     )
     per_channel = {"axis": 0} if scale.numel() > 1 else {}
-    node = helper.make_node("DequantizeLinear", [f"{name}.codes", f"{name}.scale"], [y], name, **per_channel)
+    node = helper.make_node(
+        "DequantizeLinear", [f"{name}.codes", f"{name}.scale"], [y], f"{name}/dequantize", **per_channel
+    )
     scales = scale.flatten() if per_channel else scale.reshape(())
     return _Piece(
         nodes=[node],
@@ -284,46 +292,51 @@ def _quantised_input(layer: QuantisedLayer, name: str, *, x: str, y: str) -> _Pi
         # the type reaches further than the format: saturate first (narrow range, or fewer bits)
         ends = [f"{name}.min", f"{name}.max"]
         tensors += [_tensor(end, limit * scale) for end, limit in zip(ends, limits, strict=True)]
-        nodes.append(helper.make_node("Clip", [x, *ends], [f"{name}.clipped"], f"{name}.clip"))
-        x = f"{name}.clipped"
+        nodes.append(helper.make_node("Clip", [x, *ends], [f"{y}.clipped"], f"{name}/clip"))
+        x = f"{y}.clipped"
     nodes += [
-        helper.make_node("QuantizeLinear", [x, *operands], [f"{name}.codes"], f"{name}.quantize"),
-        helper.make_node("DequantizeLinear", [f"{name}.codes", *operands], [y], f"{name}.dequantize"),
+        helper.make_node("QuantizeLinear", [x, *operands], [f"{y}.codes"], f"{name}/quantize"),
+        helper.make_node("DequantizeLinear", [f"{y}.codes", *operands], [y], f"{name}/dequantize"),
     ]
     return _Piece(nodes=nodes, tensors=tensors)
 
 
-def _qonnx(layer: QuantisedLayer, name: str, role: str, *, x: str, y: str) -> _Piece:
-    weights = role == "weight"
+def _qonnx(layer: QuantisedLayer, name: str, *, x: str, y: str) -> _Piece:
+    weights = name.endswith(WEIGHT)
     format = layer.weight_format if weights else layer.activation_format
     scale = layer.weight_scale if weights else layer.activation_scale.reshape(())
-    inputs: dict[str, float] = {}
     nodes = []
     if isinstance(format, IntegerFormat):
-        inputs |= {"zeropt": 0, "bitwidth": format.bits}
+        operator, inputs = "Quant", {"zeropt": 0.0, "bitwidth": float(format.bits)}
         # QONNX's narrow unsigned integers lack the top code, ours do not
         flags = {"signed": int(format.signed), "narrow": int(format.signed and format.narrow)}
     else:
-        inputs |= {
-            "exponent_bitwidth": format.exponent_bits,
-            "mantissa_bitwidth": format.mantissa_bits,
-            "exponent_bias": format.exponent_bias,
+        operator = "FloatQuant"
+        inputs = {
+            "exponent_bitwidth": float(format.exponent_bits),
+            "mantissa_bitwidth": float(format.mantissa_bits),
+            "exponent_bias": float(format.exponent_bias),
             "max_val": format.max_value,
         }
         flags = {"has_inf": 0, "has_nan": 0, "has_subnormal": 1, "saturation": 1}
         if not format.signed:
             # FloatQuant knows signed formats only
-            nodes.append(helper.make_node("Relu", [x], [f"{name}.unsigned"], f"{name}.relu"))
-            x = f"{name}.unsigned"
-    operator = "Quant" if isinstance(format, IntegerFormat) else "FloatQuant"
+            nodes.append(helper.make_node("Relu", [x], [f"{y}.unsigned"], f"{name}/relu"))
+            x = f"{y}.unsigned"
     names = [f"{name}.scale", *(f"{name}.{key}" for key in inputs)]
+    values = [scale.detach().cpu().numpy(), *map(np.float32, inputs.values())]
     nodes.append(
         helper.make_node(
-            operator, [x, *names], [y], name, domain=QONNX_DOMAIN, rounding_mode="ROUND", **flags
+            operator,
+            [x, *names],
+            [y],
+            f"{name}/quantize",
+            domain=QONNX_DOMAIN,
+            rounding_mode="ROUND",
+            **flags,
         )
     )
-    values = [scale.detach().cpu().numpy(), *(np.float32(value) for value in inputs.values())]
-    return _Piece(nodes=nodes, tensors=[_tensor(n, v) for n, v in zip(names, values, strict=True)])
+    return _Piece(nodes=nodes, tensors=list(map(_tensor, names, values)))
 
 
 def _tensor(name: str, values: np.ndarray) -> TensorProto:

@@ -1,0 +1,158 @@
+"""A trained network, quantised after training, as a folder of codes and as an ONNX model (minifloats notes, 9).
+
+python -m stages.quantization.export_model --model results/laptop/models/resnet20-cifar10
+    --train data/prepared/cifar10/train --formats E2M1 --technique gptq --edge-format INT8
+    --layer-formats '{"stages.0.0.conv1": "INT8"}' --calibration-images 1000 --seed 0
+    --weights OUT/weights.safetensors --model-json OUT/model.json --formats-json OUT/formats.json --onnx OUT/model.onnx
+
+Before the ONNX model takes its place, onnxruntime runs it on calibration images: every quantiser must agree with ours
+bit for bit, and all between them to float32 rounding.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import onnx
+from torch import Tensor, fx
+
+from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.commands import from_json
+from stages.lib.core.errors import InputError, run
+from stages.lib.core.prepared import read_images
+from stages.lib.core.seeds import generator
+from stages.lib.nets.model_folder import ModelInfo, read_model
+from stages.lib.training.device import CHOICES, choose_device
+from stages.lib.training.images import normalise
+from stages.quantization.config import SIGNS, Technique
+from stages.quantization.onnx_check import FLOAT_ROUNDING, check_onnx, runs_in_onnxruntime
+from stages.quantization.onnx_export import FORMS, default_form, to_onnx
+from stages.quantization.ptq import quantise_model, technique_of
+from stages.quantization.quantised_folder import write_quantised
+from stages.quantization.sweep import draw_images
+
+CHECKED_IMAGES = 64
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = output_folder(args.weights, args.model_json, args.formats_json)
+    technique = parse_technique(args.technique)
+    layer_formats = from_json(dict[str, str], args.layer_formats, where="--layer-formats")
+    if args.calibration_images < 1:
+        raise InputError(f"--calibration-images is {args.calibration_images}: choose 1 or more")
+    device = choose_device(args.device)
+    model, info = read_model(args.model)
+    train = read_images(args.train)
+    rng = generator(args.seed, "calibration")
+    drawn = draw_images(len(train.images), selection=0, calibration=args.calibration_images, rng=rng)
+    images = normalise(train.images[drawn], info.mean, info.std).to(device)
+    prepared = quantise_model(
+        model.to(device),
+        args.formats,
+        images,
+        technique=technique,
+        edge_format=args.edge_format or None,
+        layer_formats=layer_formats,
+        percentile=args.percentile,
+        signs=args.signs,
+    ).cpu()
+    if args.onnx:
+        write_onnx(args.onnx, prepared, images[:CHECKED_IMAGES].cpu(), form=args.form)
+    recipe = {
+        "formats": args.formats,
+        "technique": args.technique,
+        "edge_format": args.edge_format,
+        "layer_formats": layer_formats,
+        "signs": args.signs,
+        "percentile": args.percentile,
+        "calibration_images": len(drawn),
+        "calibration_digest": train.info.digest,
+        "seed": args.seed,
+    }
+    write_quantised(folder, prepared, info, technique=technique, recipe=recipe)
+    print_sizes(folder, info)
+
+
+def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str | None) -> None:
+    """Write the ONNX model once onnxruntime agrees with the network on the images."""
+    form = form or default_form(prepared)
+    model = to_onnx(prepared, images[:2], form=form)
+    print(f"ONNX form {form}, opset {model.opset_import[0].version}, {model.ByteSize()} bytes")
+    if runs_in_onnxruntime(model):
+        check = check_onnx(prepared, model, images)
+        print(
+            f"onnxruntime on {len(images)} calibration images: {check.quantisers - check.differing} of"
+            f" {check.quantisers} quantisers agree bit for bit; between them at most {check.between_quantisers:.1e}"
+            " of the largest value"
+        )
+        for how, found in (("as written", check.as_written), ("with its integer kernels", check.optimised)):
+            print(
+                f"  {how}: logits differ by at most {found.largest:.1e}, equal to float rounding for"
+                f" {found.equal:.1%}, same class for {found.same_class:.1%}"
+            )
+        if check.differing or check.between_quantisers > FLOAT_ROUNDING:
+            raise RuntimeError("the ONNX model does not compute what the quantised network computes")
+    else:
+        print(
+            "not checked: onnxruntime's CPU provider has no FLOAT4E2M1; --form qonnx writes a model that it runs"
+        )
+    with atomic_path(path) as temporary:
+        onnx.save(model, temporary)
+
+
+def output_folder(weights: str, model_json: str, formats_json: str) -> Path:
+    """The folder of the three files. Raises InputError where they are not one model folder's."""
+    folder = Path(weights).parent
+    names = [(weights, "weights.safetensors"), (model_json, "model.json"), (formats_json, "formats.json")]
+    if any(Path(path) != folder / name for path, name in names):
+        raise InputError(
+            "--weights, --model-json and --formats-json must be weights.safetensors, model.json and formats.json of"
+            " one folder"
+        )
+    return folder
+
+
+def parse_technique(text: str) -> Technique:
+    """A technique by name, or as JSON."""
+    return from_json(Technique, text, where="--technique") if text.startswith("{") else technique_of(text)
+
+
+def print_sizes(folder: Path, info: ModelInfo) -> None:
+    formats = json.loads((folder / "formats.json").read_text(encoding="utf-8"))
+    codes = sum(layer["packed_bits"] for layer in formats["layers"].values()) // 8
+    size = (folder / "weights.safetensors").stat().st_size
+    print(f"{folder}: {info.net}, weights.safetensors {size} bytes; weights and scales packed {codes} bytes")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="model folder of the float network")
+    parser.add_argument("--train", required=True, help="prepared training split, for calibration")
+    parser.add_argument("--formats", required=True, help="of weights and activations: E2M1, INT4xE3M2")
+    parser.add_argument(
+        "--technique", default="percentile", help="name in config.TECHNIQUES, or Technique as JSON"
+    )
+    parser.add_argument("--edge-format", default="", help='of the first and last layer; "": as the others')
+    parser.add_argument("--layer-formats", default="{}", help="layer -> formats, as JSON")
+    parser.add_argument("--signs", choices=SIGNS, default="signed", help="for layers without negative input")
+    parser.add_argument(
+        "--percentile", type=float, default=99.999, help="of |activation| that is not cut off"
+    )
+    parser.add_argument("--calibration-images", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of calibration images")
+    parser.add_argument("--weights", required=True, help="weights.safetensors to write")
+    parser.add_argument("--model-json", required=True, help="model.json to write")
+    parser.add_argument("--formats-json", required=True, help="formats.json to write")
+    parser.add_argument("--onnx", help="ONNX model to write")
+    parser.add_argument(
+        "--form", choices=FORMS, help="of the ONNX model; default: qdq where onnxruntime runs it"
+    )
+    parser.add_argument("--device", choices=CHOICES, default="auto")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
