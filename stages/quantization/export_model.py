@@ -2,11 +2,11 @@
 
 python -m stages.quantization.export_model --model results/laptop/models/resnet20-cifar10
     --train data/prepared/cifar10/train --formats E2M1 --technique gptq --edge-format INT8
-    --layer-formats '{"stages.0.0.conv1": "INT8"}' --calibration-images 1000 --seed 0
-    --weights OUT/weights.safetensors --model-json OUT/model.json --formats-json OUT/formats.json --onnx OUT/model.onnx
+    --layer-formats '{"stages.0.0.conv1": "INT8"}' --folder resnet20-e2m1 --onnx resnet20-e2m1.onnx
 
-Before the ONNX model takes its place, onnxruntime runs it on calibration images: every quantiser must agree with ours
-bit for bit, and all between them to float32 rounding.
+The folder holds weights.safetensors (codes and scales), formats.json and model.json; quantised_folder.read_quantised
+reads it. Before the ONNX model takes its place, onnxruntime runs it on calibration images: every quantiser must agree
+with ours bit for bit, and all between them to float32 rounding.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.seeds import generator
-from stages.lib.nets.model_folder import ModelInfo, read_model
+from stages.lib.nets.model_folder import read_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.images import normalise
 from stages.quantization.config import SIGNS, Technique
-from stages.quantization.onnx_check import FLOAT_ROUNDING, check_onnx, runs_in_onnxruntime
+from stages.quantization.onnx_check import FLOAT_ROUNDING, OnnxCheck, check_onnx, runs_in_onnxruntime
 from stages.quantization.onnx_export import FORMS, default_form, to_onnx
 from stages.quantization.ptq import quantise_model, technique_of
 from stages.quantization.quantised_folder import write_quantised
@@ -36,7 +36,6 @@ CHECKED_IMAGES = 64
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folder = output_folder(args.weights, args.model_json, args.formats_json)
     technique = parse_technique(args.technique)
     layer_formats = from_json(dict[str, str], args.layer_formats, where="--layer-formats")
     if args.calibration_images < 1:
@@ -70,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         "calibration_digest": train.info.digest,
         "seed": args.seed,
     }
-    write_quantised(folder, prepared, info, technique=technique, recipe=recipe)
-    print_sizes(folder, info)
+    write_quantised(args.folder, prepared, info, technique=technique, recipe=recipe)
+    print(f"{args.folder}: {info.net}, {sizes(Path(args.folder))}")
 
 
 def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str | None) -> None:
@@ -81,16 +80,7 @@ def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str
     print(f"ONNX form {form}, opset {model.opset_import[0].version}, {model.ByteSize()} bytes")
     if runs_in_onnxruntime(model):
         check = check_onnx(prepared, model, images)
-        print(
-            f"onnxruntime on {len(images)} calibration images: {check.quantisers - check.differing} of"
-            f" {check.quantisers} quantisers agree bit for bit; between them at most {check.between_quantisers:.1e}"
-            " of the largest value"
-        )
-        for how, found in (("as written", check.as_written), ("with its integer kernels", check.optimised)):
-            print(
-                f"  {how}: logits differ by at most {found.largest:.1e}, equal to float rounding for"
-                f" {found.equal:.1%}, same class for {found.same_class:.1%}"
-            )
+        print(f"onnxruntime on {len(images)} calibration images: {describe(check)}")
         if check.differing or check.between_quantisers > FLOAT_ROUNDING:
             raise RuntimeError("the ONNX model does not compute what the quantised network computes")
     else:
@@ -101,16 +91,18 @@ def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str
         onnx.save(model, temporary)
 
 
-def output_folder(weights: str, model_json: str, formats_json: str) -> Path:
-    """The folder of the three files. Raises InputError where they are not one model folder's."""
-    folder = Path(weights).parent
-    names = [(weights, "weights.safetensors"), (model_json, "model.json"), (formats_json, "formats.json")]
-    if any(Path(path) != folder / name for path, name in names):
-        raise InputError(
-            "--weights, --model-json and --formats-json must be weights.safetensors, model.json and formats.json of"
-            " one folder"
+def describe(check: OnnxCheck) -> str:
+    equal = check.quantisers - check.differing
+    lines = [
+        f"{equal} of {check.quantisers} quantisers agree bit for bit; between them at most"
+        f" {check.between_quantisers:.1e} of the largest value"
+    ]
+    for how, found in (("as written", check.as_written), ("with its integer kernels", check.optimised)):
+        lines.append(
+            f"  {how}: logits differ by at most {found.largest:.1e}, equal to float rounding for"
+            f" {found.equal:.1%}, same class for {found.same_class:.1%}"
         )
-    return folder
+    return "\n".join(lines)
 
 
 def parse_technique(text: str) -> Technique:
@@ -118,11 +110,12 @@ def parse_technique(text: str) -> Technique:
     return from_json(Technique, text, where="--technique") if text.startswith("{") else technique_of(text)
 
 
-def print_sizes(folder: Path, info: ModelInfo) -> None:
+def sizes(folder: Path) -> str:
     formats = json.loads((folder / "formats.json").read_text(encoding="utf-8"))
-    codes = sum(layer["packed_bits"] for layer in formats["layers"].values()) // 8
     size = (folder / "weights.safetensors").stat().st_size
-    print(f"{folder}: {info.net}, weights.safetensors {size} bytes; weights and scales packed {codes} bytes")
+    return (
+        f"weights.safetensors {size} bytes; weights and scales packed {formats['packed_bits'] // 8} bytes"
+    )
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -143,9 +136,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--calibration-images", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the draw of calibration images")
-    parser.add_argument("--weights", required=True, help="weights.safetensors to write")
-    parser.add_argument("--model-json", required=True, help="model.json to write")
-    parser.add_argument("--formats-json", required=True, help="formats.json to write")
+    parser.add_argument("--folder", required=True, help="model folder to write")
     parser.add_argument("--onnx", help="ONNX model to write")
     parser.add_argument(
         "--form", choices=FORMS, help="of the ONNX model; default: qdq where onnxruntime runs it"

@@ -142,9 +142,8 @@ class _Judge:
         self.tensors, self.inputs = tensors, defaultdict(list)
         for name, x, y in self.ends:
             if name.endswith(INPUT):
-                self.inputs[name.removesuffix(INPUT)].append(
-                    (x, y)
-                )  # more than one where a layer serves twice
+                # more than one where a layer serves twice
+                self.inputs[name.removesuffix(INPUT)].append((x, y))
             else:
                 weight = self.layers[name.removesuffix(WEIGHT)].layer.weight
                 self._must_equal(name, tensors[y], weight)

@@ -15,6 +15,7 @@ Sources: ONNX operators QuantizeLinear 21 to 23; QONNX operators Quant 1 and Flo
 import copy
 import io
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,10 +32,8 @@ from stages.lib.numerics.formats import Format, IntegerFormat, parse_format, val
 from stages.quantization.network import QuantisedLayer, layers, set_module_
 
 FORMS = ("qdq", "qonnx")
-INPUT, WEIGHT = (
-    ".input",
-    ".weight",
-)  # a quantiser's nodes are named LAYER.input/OPERATOR or LAYER.weight/OPERATOR
+# a quantiser's nodes are named LAYER.input/OPERATOR or LAYER.weight/OPERATOR
+INPUT, WEIGHT = ".input", ".weight"
 QONNX_DOMAIN = "qonnx.custom_op.general"
 _MARKS = "sevenfold.marks"
 _TRACED_OPSET, _OPSET, _FLOAT4_OPSET = 20, 21, 23
@@ -120,6 +119,7 @@ def to_onnx(prepared: fx.GraphModule, example: Tensor, *, form: str | None = Non
     model = _marked_model(prepared, example)
     nodes: list[NodeProto] = []
     tensors: dict[str, TensorProto] = {}
+    uses: Counter[str] = Counter()
     for node in model.graph.node:
         if node.domain != _MARKS:
             nodes.append(node)
@@ -127,6 +127,10 @@ def to_onnx(prepared: fx.GraphModule, example: Tensor, *, form: str | None = Non
         name = helper.get_node_attr_value(node, "name").decode()
         layer = known[name.removesuffix(INPUT).removesuffix(WEIGHT)]
         piece = _piece(layer, name, form, x=node.input[0], y=node.output[0])
+        for made in piece.nodes:
+            # a layer that serves more than once has its quantisers more than once
+            made.name += f"_{uses[name]}" if uses[name] else ""
+        uses[name] += 1
         nodes += piece.nodes
         tensors |= {tensor.name: tensor for tensor in piece.tensors}
     used = {name for node in nodes for name in node.input}

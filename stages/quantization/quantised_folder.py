@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 
-from stages.lib.core.artifacts import file_digest, read_json, write_json
+from stages.lib.core.artifacts import read_json, write_json
 from stages.lib.core.errors import InputError
 from stages.lib.nets.build import build
-from stages.lib.nets.model_folder import ModelInfo, write_weights
+from stages.lib.nets.model_folder import ModelInfo, read_weights, write_weights
 from stages.lib.numerics.decode import decode_table, encode
 from stages.lib.numerics.formats import Format, parse_format
 from stages.lib.numerics.torch_quantisers import round_to_format
@@ -82,15 +80,12 @@ def read_quantised(folder: str | Path) -> tuple[fx.GraphModule, ModelInfo]:
     not a quantised one, is damaged, or does not fit its network.
     """
     folder = Path(folder)
-    info, formats = _read_records(folder)
-    weights = folder / "weights.safetensors"
-    if not weights.exists() or file_digest(weights) != info.weights_digest:
-        raise InputError(f"{weights} is not the file that model.json names; export the network again")
+    state, info = read_weights(folder)
+    formats = _read_formats(folder, info)
     try:
-        state = load_file(weights)
         prepared = prepare(build(info.net, info.arguments))
         _fill_(prepared, state, formats)
-    except (KeyError, AttributeError, TypeError, RuntimeError, SafetensorError) as error:
+    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{folder} does not hold a quantised {info.net} {info.arguments} ({_first_line(error)}); export it again"
         ) from error
@@ -150,26 +145,20 @@ def _expanded(scale: Tensor, shape: torch.Size, group: int) -> Tensor:
     return merge_groups(scale[:, None].expand(-1, size), shape)
 
 
-def _read_records(folder: Path) -> tuple[ModelInfo, dict[str, Any]]:
-    """model.json and formats.json. Raises InputError where they are no pair."""
-    for file in ("model.json", "formats.json"):
-        if not (folder / file).exists():
-            raise InputError(
-                f"{folder} is no quantised model folder: it has no {file}; give a folder that export_model wrote"
-            )
-    record, formats = read_json(folder / "model.json"), read_json(folder / "formats.json")
+def _read_formats(folder: Path, info: ModelInfo) -> dict[str, Any]:
+    """formats.json. Raises InputError where it is missing, unknown or of another network than model.json."""
+    if not (folder / "formats.json").exists():
+        raise InputError(
+            f"{folder} is no quantised model folder: it has no formats.json; give a folder that export_model wrote"
+        )
+    formats = read_json(folder / "formats.json")
     if not isinstance(formats, dict) or formats.get("layout") != LAYOUT:
         raise InputError(
             f"{folder}/formats.json is not of layout {LAYOUT}, which this version reads; export the network again"
         )
-    try:
-        known = {key: record[key] for key in ModelInfo.__dataclass_fields__ if key in record}
-        info = ModelInfo(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
-    except TypeError as error:
-        raise InputError(f"{folder}/model.json is incomplete ({error}); export the network again") from None
     if formats.get("weights_digest") != info.weights_digest:
         raise InputError(f"{folder}: formats.json and model.json are of different networks; export it again")
-    return info, formats
+    return formats
 
 
 @torch.no_grad()

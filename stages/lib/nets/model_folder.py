@@ -66,18 +66,30 @@ def read_model(folder: str | Path) -> tuple[nn.Module, ModelInfo]:
 
     Raises InputError where the weights are damaged, do not fit the network, or lack model.json's digest.
     """
+    state, info = read_weights(folder)
+    model = build(info.net, info.arguments)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder} does not hold the weights of {info.net} {info.arguments}: {error}"
+        ) from error
+    return model.eval(), info
+
+
+def read_weights(folder: str | Path) -> tuple[dict[str, torch.Tensor], ModelInfo]:
+    """Tensors by name, on the CPU, and what is known of them. Raises InputError as read_model."""
     folder = Path(folder)
     record = read_json(folder / "model.json")
     known = {key: record[key] for key in ModelInfo.__dataclass_fields__ if key in record}
-    info = ModelInfo(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
+    try:
+        info = ModelInfo(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
+    except TypeError as error:
+        raise InputError(f"{folder}/model.json is incomplete ({error}); rerun the stage that made it") from None
     weights = folder / "weights.safetensors"
     if info.weights_digest and file_digest(weights) != info.weights_digest:
         raise InputError(f"{weights} is not the file that model.json names; rerun the stage that made it")
-    model = build(info.net, info.arguments)
     try:
-        model.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{weights} does not hold the weights of {info.net} {info.arguments}: {error}"
-        ) from error
-    return model.eval(), info
+        return load_file(weights), info
+    except SafetensorError as error:
+        raise InputError(f"{weights} is no safetensors file: {error}") from error
