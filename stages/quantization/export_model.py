@@ -113,9 +113,7 @@ def parse_technique(text: str) -> Technique:
 def sizes(folder: Path) -> str:
     formats = json.loads((folder / "formats.json").read_text(encoding="utf-8"))
     size = (folder / "weights.safetensors").stat().st_size
-    return (
-        f"weights.safetensors {size} bytes; weights and scales packed {formats['packed_bits'] // 8} bytes"
-    )
+    return f"weights.safetensors {size} bytes; weights and scales packed {formats['packed_bits'] // 8} bytes"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

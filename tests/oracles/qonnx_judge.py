@@ -22,7 +22,9 @@ def main() -> None:
     model.set_tensor_shape("images", list(x.shape))
     model = model.transform(InferShapes())
     context = execute_onnx(model, {"images": x}, return_full_exec_context=True)
-    np.savez(target, **{name.replace("/", "\\"): value for name, value in context.items() if value is not None})
+    np.savez(
+        target, **{name.replace("/", "\\"): value for name, value in context.items() if value is not None}
+    )
 
 
 if __name__ == "__main__":

@@ -50,4 +50,6 @@ def test_qonnx_rounds_as_we_do(formats, tmp_path):
             ours = quantise(torch.from_numpy(theirs[source]), layer.activation_format, layer.activation_scale)
         np.testing.assert_array_equal(theirs[target], ours.numpy(), err_msg=name)
     with torch.inference_mode():
-        np.testing.assert_allclose(theirs["logits"], prepared(x), rtol=0, atol=1e-4 * np.abs(theirs["logits"]).max())
+        np.testing.assert_allclose(
+            theirs["logits"], prepared(x), rtol=0, atol=1e-4 * np.abs(theirs["logits"]).max()
+        )

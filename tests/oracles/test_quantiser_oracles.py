@@ -13,6 +13,8 @@ import torch
 
 from stages.lib.numerics import quantisers, torch_quantisers
 from stages.lib.numerics.formats import MinifloatFormat, parse_format
+from stages.quantization import quantise_model
+from stages.quantization.config import Technique
 from stages.quantization.verification import check_gfloat, check_ml_dtypes, compare_uniform_networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,41 +40,67 @@ def test_e1my_networks_give_the_logits_of_integer_networks():
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """What Brevitas makes of a heavy-tailed weight with a pruned-looking small channel."""
+    """Tensors with heavy tails and a pruned-looking small channel, and what Brevitas makes of them."""
     if not (ROOT / ".venv/oracles/bin/python").exists() and not os.environ.get("CI"):
         pytest.skip("the environment oracles is not there; run ./repro setup oracles")
-    folder = tmp_path_factory.mktemp("brevitas")
-    w = np.random.default_rng(2).standard_t(4, size=(32, 16, 3, 3)).astype(np.float32)
-    w[3] *= 1e-4
-    np.savez(folder / "weights.npz", w=w)
+    folder, rng = tmp_path_factory.mktemp("brevitas"), np.random.default_rng(2)
+    tensors = {
+        "w": rng.standard_t(4, size=(32, 16, 3, 3)),
+        "x": rng.standard_t(4, size=(8, 16, 9, 9)),
+        "b": rng.standard_normal(32),
+    }
+    tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    tensors["w"][3] *= 1e-4
+    tensors["x"][:, 5] *= 1e-4
+    np.savez(folder / "tensors.npz", **tensors)
     command = [ROOT / "envs/py", "oracles", ROOT / "tests/oracles/brevitas_judge.py"]
     done = subprocess.run(
-        [*command, folder / "weights.npz", folder / "judged.npz"], capture_output=True, text=True, check=False
+        [*command, folder / "tensors.npz", folder / "judged.npz"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(folder / "judged.npz") as file:
-        return w, dict(file)
+        return tensors, dict(file)
 
 
-def test_weights_equal_brevitas_per_tensor_and_per_channel(judged):
-    w, values = judged
-    names = [key for key in values if not key.endswith("scale")]
-    assert (
-        len(names) == 2 * (21 + 6) + 2
-    )  # 21 minifloats with a mantissa, 6 integers, both axes; 2 OCP formats
+@pytest.mark.parametrize(
+    # 21 minifloats with a mantissa and 6 integers on both axes; 2 OCP formats; unsigned integers of activations
+    ("kind", "tensor", "axis", "count"),
+    [("weight", "w", 0, 2 * (21 + 6) + 2), ("activation", "x", 1, 2 * (21 + 6 + 6))],
+)
+def test_values_equal_brevitas_per_tensor_and_per_channel(judged, kind, tensor, axis, count):
+    tensors, values = judged
+    names = [key for key in values if key.startswith(f"{kind} ") and not key.endswith("scale")]
+    assert len(names) == count
     differing = {}
     for name in names:
-        text, axis = name.split()
-        format = OCP.get(text) or parse_format(text)
-        axis = 0 if axis == "channel" else None
-        scale = quantisers.abs_max_scale(w, format, axis=axis)
-        ours = quantisers.quantise(w, format, scale)
-        fast = torch_quantisers.quantise(
-            torch.from_numpy(w),
-            format,
-            torch_quantisers.abs_max_scale(torch.from_numpy(w), format, axis=axis),
-        ).numpy()
+        _, text, over = name.split()
+        format, along = OCP.get(text) or parse_format(text), axis if over == "channel" else None
+        x = np.abs(tensors[tensor]) if text.startswith("UINT") else tensors[tensor]
+        ours = quantisers.quantise(x, format, quantisers.abs_max_scale(x, format, axis=along))
+        x = torch.from_numpy(x)
+        scale = torch_quantisers.abs_max_scale(x, format, axis=along)
+        fast = torch_quantisers.quantise(x, format, scale).numpy()
+        np.testing.assert_array_equal(
+            np.squeeze(values[f"{name} scale"]), np.squeeze(scale.numpy()), err_msg=name
+        )
         # == and not bits: Brevitas keeps the sign of what it rounds to zero
         if not (np.array_equal(ours, values[name]) and np.array_equal(fast, values[name])):
             differing[name] = int((ours != values[name]).sum())
     assert differing == {}
+
+
+def test_a_layer_of_quantise_model_equals_a_layer_of_brevitas(judged):
+    tensors, values = judged
+    conv = torch.nn.Conv2d(16, 32, 3)
+    conv.weight.data.copy_(torch.from_numpy(tensors["w"]))
+    conv.bias.data.copy_(torch.from_numpy(tensors["b"]))
+    x = torch.from_numpy(tensors["x"])
+    granularity = {"tensor": "per_tensor", "channel": "per_channel"}
+    names = [key for key in values if key.startswith("layer ")]
+    assert len(names) == 2 * (21 + 6)
+    for name in names:
+        _, text, axis = name.split()
+        technique = Technique(activation_scale="abs_max", granularity=granularity[axis])
+        ours = quantise_model(torch.nn.Sequential(conv), text, x, technique=technique, edge_format=None)
+        with torch.inference_mode():
+            np.testing.assert_array_equal(ours(x).numpy(), values[name], err_msg=name)

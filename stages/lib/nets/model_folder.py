@@ -85,7 +85,9 @@ def read_weights(folder: str | Path) -> tuple[dict[str, torch.Tensor], ModelInfo
     try:
         info = ModelInfo(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
     except TypeError as error:
-        raise InputError(f"{folder}/model.json is incomplete ({error}); rerun the stage that made it") from None
+        raise InputError(
+            f"{folder}/model.json is incomplete ({error}); rerun the stage that made it"
+        ) from None
     weights = folder / "weights.safetensors"
     if info.weights_digest and file_digest(weights) != info.weights_digest:
         raise InputError(f"{weights} is not the file that model.json names; rerun the stage that made it")

@@ -42,7 +42,9 @@ def test_every_network_runs_in_onnxruntime(net, arguments, shape, formats, form)
     assert found.as_written.same_class >= 0.75
 
 
-@pytest.mark.parametrize("formats", ["INT3", "INT4", "INT7", "E1M1", "E1M4", "FULLINT8", "UINT6", "INT4xUINT8"])
+@pytest.mark.parametrize(
+    "formats", ["INT3", "INT4", "INT7", "E1M1", "E1M4", "FULLINT8", "UINT6", "INT4xUINT8"]
+)
 def test_integers_of_every_width_in_the_standard_form(formats):
     weight = formats.replace("UINT6", "INT6xUINT6")
     prepared, x = quantised(*LENET, weight)
@@ -51,16 +53,21 @@ def test_integers_of_every_width_in_the_standard_form(formats):
 
 
 @pytest.mark.parametrize(
-    "formats", ["E2M0", "E3M0", "E2M1", "E3M2", "E4M3", "E5M2", "E2M5", "E3M4xUE4M4", "INT4xE3M2", "E1M2", "INT5xUINT5"]
+    "formats",
+    ["E2M0", "E3M0", "E2M1", "E3M2", "E4M3", "E5M2", "E2M5", "E3M4xUE4M4", "INT4xE3M2", "E1M2", "INT5xUINT5"],
 )
 def test_every_kind_of_format_in_qonnx(formats):
     prepared, x = quantised(*LENET, formats)
     check(prepared, x, form="qonnx")
 
 
-@pytest.mark.parametrize("technique", ["per_tensor", "per_group", "equalised", "smooth", "bias_corrected", "gptq_all"])
+@pytest.mark.parametrize(
+    "technique", ["per_tensor", "per_group", "equalised", "smooth", "bias_corrected", "gptq_all"]
+)
 def test_every_technique_with_static_scales(technique):
-    prepared, x = quantised("mobilenet.MobileNetV2", {"width": 0.25}, (3, 32, 32), "E2M3", technique=technique)
+    prepared, x = quantised(
+        "mobilenet.MobileNetV2", {"width": 0.25}, (3, 32, 32), "E2M3", technique=technique
+    )
     check(prepared, x)
 
 
@@ -69,7 +76,9 @@ def test_the_check_sees_a_wrong_scale_and_a_wrong_bias():
     for ending, field in ((".scale", "differing"), (".bias", "between_quantisers")):
         model = to_onnx(prepared, x[:2])
         tensor = next(t for t in model.graph.initializer if t.name.endswith(ending))
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name)
+        )
         assert getattr(check_onnx(prepared, model, x), field) > FLOAT_ROUNDING
 
 
@@ -127,7 +136,9 @@ def test_a_network_of_any_batch_size_and_a_layer_that_serves_twice():
     ],
 )
 def test_what_a_form_cannot_hold_is_said(formats, technique, form, message):
-    prepared, x = quantised("resnet.CifarResNet", {"depth": 8, "width": 64}, (3, 32, 32), formats, technique=technique)
+    prepared, x = quantised(
+        "resnet.CifarResNet", {"depth": 8, "width": 64}, (3, 32, 32), formats, technique=technique
+    )
     with pytest.raises(InputError, match=message):
         to_onnx(prepared, x[:2], form=form)
 

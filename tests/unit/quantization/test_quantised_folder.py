@@ -21,7 +21,9 @@ from tests.unit.quantization.nets import NETS, name_of, random_net
 
 def write(folder, net, arguments, x, formats="E2M1", technique="percentile", **options):
     prepared = quantise_model(random_net(net, arguments), formats, x, technique=technique, **options)
-    info = ModelInfo(net=net, arguments=arguments, mean=(0.5,), std=(0.5,), classes=("a", "b"), dataset="digits")
+    info = ModelInfo(
+        net=net, arguments=arguments, mean=(0.5,), std=(0.5,), classes=("a", "b"), dataset="digits"
+    )
     write_quantised(folder, prepared, info, technique=technique_of(technique), recipe={"formats": formats})
     return prepared
 
