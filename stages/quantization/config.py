@@ -229,6 +229,38 @@ class IntegerInferenceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """One quantised network for other tools, as `export_model` writes it."""
+
+    model: str = ""  # model folder to quantise
+    formats: str = "INT8"  # of weights and activations, as in a sweep's formats: E2M1, INT4xE3M2
+    technique: str = "percentile"  # name in quantization.techniques; one with static scales
+    edge_format: str = ""  # format of the first and last layer; "" for the others' own
+    layer_formats: dict[str, str] = field(default_factory=dict)  # formats of single layers, by name
+    signs: str = "signed"  # see sweeps
+    form: str = ""  # of the ONNX model: qdq, qonnx, or "" for qdq where onnxruntime can run it
+    calibration_images: int = 1000  # images of the training split that set the activation scales
+    seed: int = 0  # of the draw of calibration images
+    percentile: float = 99.999  # of |activation|, 0..100, that maps onto the format's largest value
+
+    def __post_init__(self) -> None:
+        named = {"formats": self.formats, "edge_format": self.edge_format or self.formats}
+        for key, name in (named | {f"layer_formats.{k}": v for k, v in self.layer_formats.items()}).items():
+            try:
+                parse_pair(name)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        if self.signs not in SIGNS:
+            raise ValueError(f"signs is {self.signs!r}: choose from {', '.join(SIGNS)}")
+        if self.form not in ("", "qdq", "qonnx"):
+            raise ValueError(f'form is {self.form!r}: choose qdq, qonnx or ""')
+        if self.calibration_images < 1:
+            raise ValueError(f"calibration_images is {self.calibration_images}: choose 1 or more")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile is {self.percentile}: choose more than 50, up to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizationConfig:
     """Section `quantization` of the configuration."""
 
@@ -238,6 +270,10 @@ class QuantizationConfig:
     mixed: MixedConfig = field(default_factory=MixedConfig)  # formats layer by layer under a budget
     # inference on integer codes against fake quantisation
     integer: IntegerInferenceConfig = field(default_factory=IntegerInferenceConfig)
+    exports: dict[str, ExportConfig] = field(
+        default_factory=dict
+    )  # quantised networks for other tools, by name
+    sqnr_models: tuple[str, ...] = ()  # model folders whose weight tensors are compared with distributions
     bootstrap_draws: int = 200  # draws of test images behind the intervals of claims
     # random values for each format that the exact checks of the quantiser compare
     verified_values: int = 200_000

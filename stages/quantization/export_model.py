@@ -1,8 +1,8 @@
 """A trained network, quantised after training, as a folder of codes and as an ONNX model (minifloats notes, 9).
 
 python -m stages.quantization.export_model --model results/laptop/models/resnet20-cifar10
-    --train data/prepared/cifar10/train --formats E2M1 --technique gptq --edge-format INT8
-    --layer-formats '{"stages.0.0.conv1": "INT8"}' --folder resnet20-e2m1 --onnx resnet20-e2m1.onnx
+    --train data/prepared/cifar10/train --config '{"formats": "E2M1", "technique": "gptq", "edge_format": "INT8"}'
+    --folder resnet20-e2m1 --onnx resnet20-e2m1.onnx
 
 The folder holds weights.safetensors (codes and scales), formats.json and model.json; quantised_folder.read_quantised
 reads it. Before the ONNX model takes its place, onnxruntime runs it on calibration images: every quantiser must agree
@@ -11,6 +11,7 @@ with ours bit for bit, and all between them to float32 rounding.
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -18,15 +19,15 @@ from torch import Tensor, fx
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.seeds import generator
 from stages.lib.nets.model_folder import read_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.images import normalise
-from stages.quantization.config import SIGNS, Technique
+from stages.quantization.config import ExportConfig, Technique
 from stages.quantization.onnx_check import FLOAT_ROUNDING, OnnxCheck, check_onnx, runs_in_onnxruntime
-from stages.quantization.onnx_export import FORMS, default_form, to_onnx
+from stages.quantization.onnx_export import default_form, to_onnx
 from stages.quantization.ptq import quantise_model, technique_of
 from stages.quantization.quantised_folder import write_quantised
 from stages.quantization.sweep import draw_images
@@ -36,39 +37,31 @@ CHECKED_IMAGES = 64
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    technique = parse_technique(args.technique)
-    layer_formats = from_json(dict[str, str], args.layer_formats, where="--layer-formats")
-    if args.calibration_images < 1:
-        raise InputError(f"--calibration-images is {args.calibration_images}: choose 1 or more")
+    config = from_json(ExportConfig, args.config, where="--config")
+    technique = (
+        from_json(Technique, args.technique, where="--technique")
+        if args.technique
+        else technique_of(config.technique)
+    )
     device = choose_device(args.device)
     model, info = read_model(args.model)
     train = read_images(args.train)
-    rng = generator(args.seed, "calibration")
-    drawn = draw_images(len(train.images), selection=0, calibration=args.calibration_images, rng=rng)
+    rng = generator(config.seed, "calibration")
+    drawn = draw_images(len(train.images), selection=0, calibration=config.calibration_images, rng=rng)
     images = normalise(train.images[drawn], info.mean, info.std).to(device)
     prepared = quantise_model(
         model.to(device),
-        args.formats,
+        config.formats,
         images,
         technique=technique,
-        edge_format=args.edge_format or None,
-        layer_formats=layer_formats,
-        percentile=args.percentile,
-        signs=args.signs,
+        edge_format=config.edge_format or None,
+        layer_formats=config.layer_formats,
+        percentile=config.percentile,
+        signs=config.signs,
     ).cpu()
     if args.onnx:
-        write_onnx(args.onnx, prepared, images[:CHECKED_IMAGES].cpu(), form=args.form)
-    recipe = {
-        "formats": args.formats,
-        "technique": args.technique,
-        "edge_format": args.edge_format,
-        "layer_formats": layer_formats,
-        "signs": args.signs,
-        "percentile": args.percentile,
-        "calibration_images": len(drawn),
-        "calibration_digest": train.info.digest,
-        "seed": args.seed,
-    }
+        write_onnx(args.onnx, prepared, images[:CHECKED_IMAGES].cpu(), form=config.form or None)
+    recipe = asdict(config) | {"calibration_images": len(drawn), "calibration_digest": train.info.digest}
     write_quantised(args.folder, prepared, info, technique=technique, recipe=recipe)
     print(f"{args.folder}: {info.net}, {sizes(Path(args.folder))}")
 
@@ -85,7 +78,7 @@ def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str
             raise RuntimeError("the ONNX model does not compute what the quantised network computes")
     else:
         print(
-            "not checked: onnxruntime's CPU provider has no FLOAT4E2M1; --form qonnx writes a model that it runs"
+            "not checked: onnxruntime's CPU provider has no FLOAT4E2M1; the form qonnx gives a model that it runs"
         )
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
@@ -105,11 +98,6 @@ def describe(check: OnnxCheck) -> str:
     return "\n".join(lines)
 
 
-def parse_technique(text: str) -> Technique:
-    """A technique by name, or as JSON."""
-    return from_json(Technique, text, where="--technique") if text.startswith("{") else technique_of(text)
-
-
 def sizes(folder: Path) -> str:
     formats = json.loads((folder / "formats.json").read_text(encoding="utf-8"))
     size = (folder / "weights.safetensors").stat().st_size
@@ -122,23 +110,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", required=True, help="model folder of the float network")
     parser.add_argument("--train", required=True, help="prepared training split, for calibration")
-    parser.add_argument("--formats", required=True, help="of weights and activations: E2M1, INT4xE3M2")
-    parser.add_argument(
-        "--technique", default="percentile", help="name in config.TECHNIQUES, or Technique as JSON"
-    )
-    parser.add_argument("--edge-format", default="", help='of the first and last layer; "": as the others')
-    parser.add_argument("--layer-formats", default="{}", help="layer -> formats, as JSON")
-    parser.add_argument("--signs", choices=SIGNS, default="signed", help="for layers without negative input")
-    parser.add_argument(
-        "--percentile", type=float, default=99.999, help="of |activation| that is not cut off"
-    )
-    parser.add_argument("--calibration-images", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of calibration images")
+    parser.add_argument("--config", default="{}", help="ExportConfig as JSON; its model is not used")
+    parser.add_argument("--technique", default="", help="Technique as JSON, in place of the config's name")
     parser.add_argument("--folder", required=True, help="model folder to write")
     parser.add_argument("--onnx", help="ONNX model to write")
-    parser.add_argument(
-        "--form", choices=FORMS, help="of the ONNX model; default: qdq where onnxruntime runs it"
-    )
     parser.add_argument("--device", choices=CHOICES, default="auto")
     return parser.parse_args(argv)
 

@@ -15,7 +15,7 @@ from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.lib.costs.model_shapes import SHAPES
-from stages.quantization.config import Technique
+from stages.quantization.config import ExportConfig, Technique
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
@@ -91,6 +91,18 @@ class Catalogue:
         """The model that runs on integer codes, where its data are there."""
         return [m for m in self.settings.quantization.integer.models if not self.needs(m) & self.unavailable]
 
+    def sqnr_models(self) -> list[str]:
+        """The models whose weight tensors are compared with distributions and whose data are there."""
+        return [m for m in self.settings.quantization.sqnr_models if not self.needs(m) & self.unavailable]
+
+    def exports(self) -> dict[str, ExportConfig]:
+        """Name -> settings of the quantised networks that are exported and whose data are there."""
+        return {
+            name: export
+            for name, export in self.settings.quantization.exports.items()
+            if not self.needs(export.model) & self.unavailable
+        }
+
     def mixed_technique(self) -> Technique:
         """The technique of the search for mixed formats."""
         return self.settings.quantization.techniques[self.settings.quantization.mixed.technique]
@@ -129,8 +141,10 @@ class Catalogue:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
         swept = {m for sweep in self.settings.quantization.sweeps.values() for m in sweep.models}
-        others = (self.settings.quantization.mixed.models, self.settings.quantization.integer.models)
-        models = swept.union(*others, self.settings.teachers.pretrained)
+        quantization = self.settings.quantization
+        others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
+        exported = {export.model for export in quantization.exports.values()}
+        models = swept.union(*others, exported, self.settings.teachers.pretrained)
         return frozenset().union(teachers, *(self.needs(m) for m in models))
 
 
@@ -169,6 +183,15 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
         ("quantization.mixed.technique", (settings.quantization.mixed.technique,), set(techniques)),
         ("quantization.mixed.models", settings.quantization.mixed.models, every),
         ("quantization.integer.models", settings.quantization.integer.models, every),
+        ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
+        *(
+            (f"quantization.exports.{name}.{key}", (value,), known)
+            for name, export in settings.quantization.exports.items()
+            for key, value, known in (
+                ("model", export.model, every),
+                ("technique", export.technique, set(techniques)),
+            )
+        ),
     ):
         if unknown := [name for name in names if name not in known]:
             raise InputError(f"{where}: {key} has {unknown[0]!r}: choose from {', '.join(sorted(known))}")

@@ -30,6 +30,7 @@ PARTS = {
         "minifloats/parts/verify_quantiser.json",
         "minifloats/parts/measure_sweeps.json",
         "minifloats/parts/measure_search.json",
+        "minifloats/parts/measure_sqnr.json",
         *(
             f"minifloats/tables/accumulators/{model}.json"
             for model in CATALOGUE.integer_models()
@@ -70,6 +71,14 @@ SECTIONS = [
         " yosys builds it. The published comparison leaves out the way back to the format.",
         "figure": "minifloats/figures/fronts.svg",
         "table": "minifloats/figures/fronts.csv",
+    },
+    {
+        "paper": "minifloats",
+        "title": "Error by format",
+        "caption": "Signal-to-quantisation-noise ratio with the scale of least error: in closed form on distributions, whose"
+        " tails grow from uniform to Student's t, and on the weight tensors of the networks of this scale.",
+        "figure": "minifloats/figures/sqnr.svg",
+        "table": "minifloats/figures/sqnr.csv",
     },
     {
         "paper": "minifloats",
@@ -130,6 +139,7 @@ wildcard_constraints:
     paper="[a-z_]+",
     netlist="[a-zA-Z0-9_-]+",
     sweep="[a-z_]+",
+    export="[a-z0-9-]+",
     technology="[a-z0-9]+",
 
 

@@ -258,6 +258,125 @@ rule verify_integer_inference:
         " --measurements {output.measurements} > {log} 2>&1"
 
 
+rule tabulate_sqnr:
+    input:
+        models=lambda wc: [
+            file.format(scale=wc.scale)
+            for model in CATALOGUE.sqnr_models()
+            for file in model_files(model)
+        ],
+    output:
+        table=dvc("results/{scale}/minifloats/tables/sqnr.csv"),
+    log:
+        "results/{scale}/logs/tabulate_sqnr.log",
+    benchmark:
+        "results/{scale}/benchmarks/tabulate_sqnr.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        models=lambda wc, input: [
+            parent_of(file) for file in input.models if file.endswith("model.json")
+        ],
+        code=lambda wc: code_of(
+            "quantization.tabulate_sqnr",
+            *sorted({family_of(CATALOGUE.net_of(m)) for m in CATALOGUE.sqnr_models()}),
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.tabulate_sqnr --models {params.models} --table {output.table}"
+        " > {log} 2>&1"
+
+
+rule measure_sqnr:
+    input:
+        table="results/{scale}/minifloats/tables/sqnr.csv",
+    output:
+        measurements=dvc("results/{scale}/minifloats/parts/measure_sqnr.json"),
+    log:
+        "results/{scale}/logs/measure_sqnr.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_sqnr.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("quantization.measure_sqnr"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.measure_sqnr --table {input.table}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule plot_sqnr:
+    input:
+        table="results/{scale}/minifloats/tables/sqnr.csv",
+    output:
+        figure=report(
+            dvc("results/{scale}/minifloats/figures/sqnr.svg"),
+            caption="../report/sqnr.rst",
+            category="minifloats",
+            labels={"figure": "error by format"},
+        ),
+        drawn=dvc("results/{scale}/minifloats/figures/sqnr.csv"),
+    log:
+        "results/{scale}/logs/plot_sqnr.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_sqnr.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("quantization.plot_sqnr"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.plot_sqnr --table {input.table}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule export_model:
+    input:
+        model=lambda wc: expand(
+            model_files(CATALOGUE.exports()[wc.export].model), scale=wc.scale
+        ),
+        train=lambda wc: prepared_files(
+            CATALOGUE.dataset_of(CATALOGUE.exports()[wc.export].model), "train"
+        ),
+    output:
+        weights=dvc("results/{scale}/models/quantised/{export}/weights.safetensors"),
+        model=dvc("results/{scale}/models/quantised/{export}/model.json"),
+        formats=dvc("results/{scale}/models/quantised/{export}/formats.json"),
+        onnx=dvc("results/{scale}/models/quantised/{export}/network.onnx"),
+    log:
+        "results/{scale}/logs/export_model/{export}.log",
+    benchmark:
+        "results/{scale}/benchmarks/export_model/{export}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=0,
+        device=config["device"],
+    params:
+        export=lambda wc: to_json(replace(CATALOGUE.exports()[wc.export], model="")),
+        technique=lambda wc: to_json(
+            SETTINGS.quantization.techniques[CATALOGUE.exports()[wc.export].technique]
+        ),
+        model=lambda wc, input: parent_of(input.model[0]),
+        train=lambda wc, input: parent_of(input.train[0]),
+        folder=lambda wc, output: parent_of(output.model),
+        code=lambda wc: code_of(
+            "quantization.export_model",
+            family_of(CATALOGUE.net_of(CATALOGUE.exports()[wc.export].model)),
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.export_model --model {params.model} --train {params.train}"
+        " --config {params.export:q} --technique {params.technique:q} --device {resources.device}"
+        " --folder {params.folder} --onnx {output.onnx} > {log} 2>&1"
+
+
 rule bench_quantiser:
     output:
         bench=none("results/{scale}/bench/quantiser.json"),
@@ -281,5 +400,11 @@ rule minifloats:
         f"results/{SCALE}/minifloats/figures/format_sweep.svg",
         f"results/{SCALE}/minifloats/figures/techniques.svg",
         f"results/{SCALE}/minifloats/figures/fronts.svg",
+        f"results/{SCALE}/minifloats/figures/sqnr.svg",
+        expand(
+            "results/{scale}/models/quantised/{export}/network.onnx",
+            scale=SCALE,
+            export=CATALOGUE.exports(),
+        ),
         f"results/{SCALE}/hardware/figures/mac_costs.svg",
         f"results/{SCALE}/minifloats/measurements.json",
