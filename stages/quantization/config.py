@@ -270,9 +270,8 @@ class QuantizationConfig:
     mixed: MixedConfig = field(default_factory=MixedConfig)  # formats layer by layer under a budget
     # inference on integer codes against fake quantisation
     integer: IntegerInferenceConfig = field(default_factory=IntegerInferenceConfig)
-    exports: dict[str, ExportConfig] = field(
-        default_factory=dict
-    )  # quantised networks for other tools, by name
+    # quantised networks for other tools, by name
+    exports: dict[str, ExportConfig] = field(default_factory=dict)
     sqnr_models: tuple[str, ...] = ()  # model folders whose weight tensors are compared with distributions
     bootstrap_draws: int = 200  # draws of test images behind the intervals of claims
     # random values for each format that the exact checks of the quantiser compare

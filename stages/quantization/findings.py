@@ -19,6 +19,19 @@ NOT_TECHNIQUES = ("abs_max", "per_tensor", "learned_integer_ulp")
 MINIFLOAT_WIDTHS = (4, 5, 6, 7, 8)
 # the width at which techniques matter most, and which they are compared at
 LOW_WIDTH = 4
+# the technique and signs of Brevitas' published torchvision file, and its top-1 (the paper's notes, 6)
+BREVITAS_TECHNIQUE, BREVITAS_SIGNS = "gptq_corrected", "unsigned_mantissa"
+BREVITAS_TOP1 = {
+    ("resnet18-imagenet", "INT8"): 0.69698,
+    ("resnet18-imagenet", "INT6xINT8"): 0.69728,
+    ("resnet18-imagenet", "INT4xINT8"): 0.68940,
+    ("mobilenetv2-imagenet", "INT8"): 0.71536,
+    ("mobilenetv2-imagenet", "INT6xINT8"): 0.70228,
+    ("mobilenetv2-imagenet", "INT4xINT8"): 0.46204,
+    ("vit-b-32-imagenet", "INT8"): 0.75890,
+    ("vit-b-32-imagenet", "INT6xINT8"): 0.75930,
+    ("vit-b-32-imagenet", "INT4xINT8"): 0.75528,
+}
 
 
 def drop_with_bits(table: pd.DataFrame) -> BySeed:
@@ -124,6 +137,18 @@ def technique_wins(table: pd.DataFrame) -> pd.DataFrame:
         .agg(share=("holds", "mean"), gain=("gain", "mean"))
         .reset_index()
     )
+
+
+def gap_to_brevitas(table: pd.DataFrame) -> BySeed:
+    """M19: largest difference in top-1 from Brevitas' integer rows, either way."""
+    return {int(seed): float(rows["gap"].abs().max()) for seed, rows in brevitas_gaps(table).groupby("seed")}
+
+
+def brevitas_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """model, format, seed, gap: our top-1 less Brevitas', for the rows that its file has."""
+    rows = quantised(table, technique=BREVITAS_TECHNIQUE, signs=BREVITAS_SIGNS)
+    theirs = [BREVITAS_TOP1.get(key, np.nan) for key in zip(rows["model"], rows["format"], strict=True)]
+    return rows.assign(gap=rows["score"] - theirs).dropna(subset=["gap"])[["model", "format", "seed", "gap"]]
 
 
 def resampled(

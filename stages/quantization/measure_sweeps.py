@@ -1,4 +1,4 @@
-"""Claims M0, M7 to M11, M13, M14 and M17, from the tables of all sweeps and the costs of the operators.
+"""Claims M0, M7 to M11, M13, M14, M17 and M19, from the tables of all sweeps and the costs of the operators.
 
 python -m stages.quantization.measure_sweeps --tables A.csv B.csv --costs mac_costs.parquet --measurements measure.json
 
@@ -54,6 +54,7 @@ def claims_of(
         ("M13", findings.best_of_inflation, _no_controls),
         ("M14", findings.binade_gain, rounding_controls),
         ("M17", findings.failing_techniques, technique_controls),
+        ("M19", findings.gap_to_brevitas, brevitas_controls),
     ]
 
 
@@ -112,6 +113,11 @@ def technique_controls(table: pd.DataFrame) -> dict[str, float]:
     return {f"{t}, share of models": float(r.share) for t, r in wins.iterrows()} | {
         f"{t}, gain over abs_max": float(r.gain) for t, r in wins.iterrows()
     }
+
+
+def brevitas_controls(table: pd.DataFrame) -> dict[str, float]:
+    gaps = findings.brevitas_gaps(table).groupby(["model", "format"])["gap"].mean()
+    return {f"{model}, {format}": float(gap) for (model, format), gap in gaps.items()}
 
 
 def front_controls(table: pd.DataFrame, *, costs: pd.DataFrame) -> dict[str, float]:

@@ -368,3 +368,20 @@ def test_a_model_for_colour_refuses_grey_images(folders, tmp_path):
     ]
     with pytest.raises(InputError, match="1 channels and the network takes 3"):
         sweep_formats.main(["--model", str(tmp_path / "model"), *map(str, paths)])
+
+
+def test_rows_that_brevitas_published_are_compared_with_its_top1():
+    rows = [
+        ("resnet18-imagenet", "resnet.ResNet", technique, "integer", format, 8, signs, 0, 0.1, "1110")
+        for technique, format, signs in (
+            ("gptq_corrected", "INT8", "unsigned_mantissa"),
+            ("gptq_corrected", "INT4xINT8", "unsigned_mantissa"),
+            ("gptq_corrected", "INT3", "unsigned_mantissa"),  # not in the file
+            ("percentile", "INT8", "unsigned_mantissa"),
+            ("gptq_corrected", "INT8", "signed"),
+        )
+    ]
+    table = by_hand(rows).table
+    assert findings.gap_to_brevitas(table) == {0: pytest.approx(0.75 - 0.6894)}
+    assert len(findings.brevitas_gaps(table)) == 2
+    assert findings.gap_to_brevitas(by_hand(rows[2:]).table) == {}
