@@ -72,6 +72,18 @@ SECTIONS = [
         "figure": "minifloats/figures/fronts.svg",
         "table": "minifloats/figures/fronts.csv",
     },
+    *(
+        {
+            "paper": "minifloats",
+            "title": "Width of the accumulator",
+            "caption": "Integer inference on the codes of test images, every layer of the network in one pair of formats."
+            " Left: bits that the longest dot product needs on these images, less than that being an overflow; bits that"
+            " any operands need; the published formula. Right: top-1 with an accumulator that overflows.",
+            "figure": "minifloats/figures/accumulators.svg",
+            "table": "minifloats/figures/accumulators.csv",
+        }
+        for model in CATALOGUE.integer_models()
+    ),
     {
         "paper": "minifloats",
         "title": "Error by format",

@@ -258,6 +258,35 @@ rule verify_integer_inference:
         " --measurements {output.measurements} > {log} 2>&1"
 
 
+rule plot_accumulators:
+    input:
+        tables=expand(
+            "results/{{scale}}/minifloats/tables/accumulators/{model}.csv",
+            model=CATALOGUE.integer_models(),
+        ),
+    output:
+        figure=report(
+            dvc("results/{scale}/minifloats/figures/accumulators.svg"),
+            caption="../report/accumulators.rst",
+            category="minifloats",
+            labels={"figure": "accumulator widths"},
+        ),
+        drawn=dvc("results/{scale}/minifloats/figures/accumulators.csv"),
+    log:
+        "results/{scale}/logs/plot_accumulators.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_accumulators.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("quantization.plot_accumulators"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.quantization.plot_accumulators --tables {input.tables}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
 rule tabulate_sqnr:
     input:
         models=lambda wc: [
@@ -401,6 +430,10 @@ rule minifloats:
         f"results/{SCALE}/minifloats/figures/techniques.svg",
         f"results/{SCALE}/minifloats/figures/fronts.svg",
         f"results/{SCALE}/minifloats/figures/sqnr.svg",
+        [
+            f"results/{SCALE}/minifloats/figures/accumulators.svg"
+            for model in CATALOGUE.integer_models()
+        ],
         expand(
             "results/{scale}/models/quantised/{export}/network.onnx",
             scale=SCALE,

@@ -15,7 +15,7 @@ from stages.lib.core.measurements import read_measurements
 from stages.lib.core.prepared import ImageSplit, SplitInfo, write_images
 from stages.lib.nets.build import build
 from stages.lib.nets.model_folder import ModelInfo, write_model
-from stages.quantization import quantise_model, verify_integer_inference
+from stages.quantization import plot_accumulators, quantise_model, verify_integer_inference
 from stages.quantization.config import IntegerInferenceConfig, Technique
 from stages.quantization.integer_checks import compare_layers, differing_logits
 from stages.quantization.integer_inference import float64_twin, integer_network
@@ -193,6 +193,13 @@ def test_the_command_measures_no_difference_and_its_control_does(folders, tmp_pa
     needed = network[network.accumulator_bits.isna()].set_index("pair").needed_bits
     assert measured.controls["first_overflow_bits_INT4"] == needed["INT4"] - 1
     assert (network.dropna(subset="accumulator_bits").overflows > 0).all()
+
+    figure, drawn = ["--figure", str(tmp_path / "f.svg")], ["--drawn", str(tmp_path / "f.csv")]
+    plot_accumulators.main(["--tables", str(tmp_path / "t.csv"), *figure, *drawn])
+    shown = pd.read_csv(tmp_path / "f.csv")
+    assert sorted(shown["bits_taken"]) == [0, 0, 2, 2, 2, 2]
+    assert dict(zip(shown["pair"], shown["needed_bits"], strict=True)) == dict(needed)
+    assert (shown["needed_bits"] <= shown["exact_bits"]).all()
 
 
 @pytest.mark.parametrize(
