@@ -13,13 +13,13 @@ from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError
 from stages.lib.core.measurements import read_measurements
 from stages.lib.core.prepared import ImageSplit, SplitInfo, write_images
-from stages.lib.nets.build import build
 from stages.lib.nets.model_folder import ModelInfo, write_model
 from stages.quantization import plot_accumulators, quantise_model, verify_integer_inference
 from stages.quantization.config import IntegerInferenceConfig, Technique
 from stages.quantization.integer_checks import compare_layers, differing_logits
 from stages.quantization.integer_inference import float64_twin, integer_network
 from stages.quantization.network import layers
+from tests.unit.quantization.nets import random_net
 
 NETS = [
     ("lenet.LeNet5", {"batch_norm": True}),
@@ -27,16 +27,6 @@ NETS = [
     ("resnet.ResNet", {"width": 4, "channels": 1}),
 ]
 PAIRS = ["INT8", "INT4xE3M2", "E2M1", "E4M3xINT8", "E5M2"]
-
-
-def random_net(net, arguments):
-    torch.manual_seed(0)
-    model = build(net, arguments).eval()
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.normal_(norm.weight, 1, 0.3)
-        nn.init.normal_(norm.bias, 0, 0.2)
-        nn.init.uniform_(norm.running_var, 0.5, 1.5)
-    return model
 
 
 def quantise(model, pair, x, **technique):
@@ -148,7 +138,7 @@ def test_half_quantised_or_stale_layers_are_refused():
     (layer,) = layers(prepared).values()
     with pytest.raises(InputError, match="names 'head'"):
         integer_network(prepared, accumulator_bits={"head": 12})
-    layer.layer.weight[0, 0] *= 1.01
+    layer.layer.weight[0, 0] += 0.01 * layer.weight_scale.min()
     with pytest.raises(InputError, match="not values of INT4"):
         integer_network(prepared)
     layer.activation_format = None
