@@ -77,8 +77,10 @@ def _not_measured(claim: Claim, unavailable: AbstractSet[str], built: AbstractSe
     missing = sorted(set(claim.datasets) & unavailable)
     if missing:
         return Verdict(verdict=NO_DATA, reason=f"no source has {', '.join(missing)} here")
-    if claim.paper not in built or claim.bound is None:
+    if claim.paper not in built:
         return Verdict(verdict=NOT_TESTABLE, reason="stage not built")
+    if claim.bound is None:
+        return Verdict(verdict=NOT_TESTABLE, reason="there is no value to compare with")
     return Verdict(verdict=NOT_TESTABLE, reason="not measured at this scale")
 
 

@@ -36,7 +36,7 @@ def measured(*values, value=0.0):
         (claim(kind="exact", relation="=="), measured(value=0), "reproduced", "100 cases"),
         (claim(kind="exact", relation="=="), measured(value=1), "not reproduced", "wanted == 0"),
         (claim(kind="paper value", relation=">=", value=2), measured(value=3), "reproduced", "wanted >= 2"),
-        (claim(relation=None), None, "not testable at this scale", "stage not built"),
+        (claim(relation=None), None, "not testable at this scale", "no value to compare with"),
         (claim(), None, "not testable at this scale", "not measured at this scale"),
         (claim(datasets=("cifar10", "mnist")), None, "data not available", "cifar10"),
     ],
