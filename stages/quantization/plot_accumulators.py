@@ -98,13 +98,14 @@ def plot_narrower(rows: pd.DataFrame, ax: Axes) -> None:
     for i, (taken, overflow) in enumerate(groups):
         chosen = rows[(rows["bits_taken"] == taken) & (rows["overflow"] == overflow)].set_index("pair")
         at = np.arange(len(pairs)) + (i - (len(groups) - 1) / 2) * size
-        label = f"{taken} bits too narrow, {overflow}s" if taken else "as wide as needed: no overflow"
+        label = f"{taken} bits short, {overflow}s" if taken else "wide enough"
         ax.bar(at, 100 * chosen["top1"].reindex(pairs), size, color=PALETTE[i % len(PALETTE)], label=label)
     ax.set_xticks(range(len(pairs)), pairs)
     ax.set_xlabel("formats of weights x activations")
     ax.set_ylabel(f"top-1 (%), {rows['images'].iloc[0]} images")
+    ax.set_ylim(0, 118)  # room for the legend above the bars
     ax.set_title("Inference on integer codes", fontsize=10)
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, loc="upper right", ncols=len(groups))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
@@ -106,7 +106,8 @@ def plot_front(table: pd.DataFrame, ax: Axes, *, cost: str) -> None:
     _name_front(table[table[f"front: {cost}"]].sort_values(cost), ax, cost)
     ax.axhline(100 * float_score, color="black", linewidth=1, linestyle="--", label="float32")
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+    narrow = table[cost].max() < 2 * table[cost].min()  # a logarithmic axis would find no or too many ticks
+    ax.xaxis.set_major_locator(MaxNLocator(3) if narrow else LogLocator(subs=(1, 2, 5), numticks=5))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(AXES[cost], fontsize=9)
