@@ -23,7 +23,10 @@ BELOW_SWEEP = {
     **BELOW_MEASUREMENTS,
 }
 # what else rests on the smoke scale's one network
-OTHERS: dict[str, int] = {"verify_integer_inference": 1}
+OTHERS = {
+    "verify_integer_inference": 1, "plot_accumulators": 1, "export_model": 1,
+    "tabulate_sqnr": 1, "measure_sqnr": 1, "plot_sqnr": 1,
+}  # fmt: skip
 SEARCH = {"search_formats": 1, "measure_search": 1}
 BELOW_MACS = {"plot_mac_costs": 1, "measure_macs": 1, "plot_fronts": 1, "measure_sweeps": 1, **SEARCH}
 
