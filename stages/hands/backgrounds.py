@@ -1,0 +1,71 @@
+"""What stands behind a hand, as linear light: a panorama seen by a turning head, or a flat picture that it looks at."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.hands.arm import Array
+from stages.hands.scenes import Camera
+
+Linear = NDArray[np.float32]
+
+BLUR_STEPS = 3  # moments of the shutter that a moving view is averaged over
+
+
+def panorama_view(panorama: Linear, camera: Camera, world_from_camera: Array) -> Linear:
+    """(h, w, 3) of an equirectangular panorama (H, W, 3), averaged over the shutter.
+
+    world_from_camera  (2, 3, 3) as the shutter opens and closes; directions map as in Blender, so that the view goes
+    with the light that the renderer took from the same panorama
+    """
+    rays = _rays(camera)
+    total = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
+    for share in np.linspace(0, 1, BLUR_STEPS):
+        turn = (1 - share) * world_from_camera[0] + share * world_from_camera[1]
+        directions = rays @ turn.T
+        u = 0.5 - np.arctan2(directions[..., 1], directions[..., 0]) / (2 * np.pi)
+        v = 0.5 - np.arcsin(directions[..., 2] / np.linalg.norm(directions, axis=-1)) / np.pi
+        total += bilinear(panorama, u * panorama.shape[1] - 0.5, v * panorama.shape[0] - 0.5, wrap=True)
+    return total / BLUR_STEPS
+
+
+def plate_view(
+    plate: Linear, camera: Camera, world_from_camera: Array, *, zoom: float, shift: Array
+) -> Linear:
+    """(h, w, 3) of a picture (H, W, 3) that stands far away and fills the view `zoom` times.
+
+    shift  (2,) of the picture's middle, in shares of the view, for a scene that moves by itself
+    A head that turns moves the picture by as many pixels as it moves a distant point.
+    """
+    middle = world_from_camera.mean(0)
+    # the way from the first direction: yaw and pitch about the camera's own axes
+    angles = np.array([middle[0, 2], middle[1, 2]])
+    total = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
+    height, width = plate.shape[:2]
+    step = min(width / (camera.width_px * zoom), height / (camera.height_px * zoom))
+    y, x = np.mgrid[: camera.height_px, : camera.width_px].astype(float)
+    for moment in world_from_camera:
+        moved = (np.array([moment[0, 2], moment[1, 2]]) - angles) * camera.focal_px
+        at_x = (x - camera.width_px / 2 + moved[0] + shift[0] * camera.width_px) * step + width / 2
+        at_y = (y - camera.height_px / 2 + moved[1] + shift[1] * camera.height_px) * step + height / 2
+        total += bilinear(plate, np.clip(at_x, 0, width - 1), np.clip(at_y, 0, height - 1), wrap=False)
+    return total / len(world_from_camera)
+
+
+def bilinear(image: Linear, x: Array, y: Array, *, wrap: bool) -> Linear:
+    """(..., 3) values of an image (H, W, 3) at pixel centres x, y; wrap: the left edge follows the right one."""
+    height, width = image.shape[:2]
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = (x - x0)[..., None].astype(np.float32), (y - y0)[..., None].astype(np.float32)
+    top, bottom = np.clip(y0, 0, height - 1), np.clip(y0 + 1, 0, height - 1)
+    left, right = (x0 % width, (x0 + 1) % width) if wrap else (
+        np.clip(x0, 0, width - 1), np.clip(x0 + 1, 0, width - 1)
+    )  # fmt: skip
+    upper = image[top, left] * (1 - fx) + image[top, right] * fx
+    lower = image[bottom, left] * (1 - fx) + image[bottom, right] * fx
+    return upper * (1 - fy) + lower * fy
+
+
+def _rays(camera: Camera) -> Array:
+    """(h, w, 3) directions through the middles of the pixels, camera coordinates."""
+    y, x = np.mgrid[: camera.height_px, : camera.width_px] + 0.5
+    return camera.unproject(x, y, np.ones_like(x))
