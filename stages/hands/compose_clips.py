@@ -1,0 +1,193 @@
+"""Put rendered hands before their backgrounds: a labelled data set of clips.
+
+python -m stages.hands.compose_clips --layers part-0.npz part-1.npz --panoramas panoramas.npz --seed 0 --fps 8
+    --dataset data/rendered/laptop/train/dataset
+
+    frames/CLIP_FRAME.png  sRGB, 8 bits      masks/CLIP_FRAME.png  0 background, 1 hand, 2 forearm, 3 sleeve
+    videos/CLIP.mp4        H.264             depth/CLIP_FRAME.png  16 bits, tenths of a millimetre, 0 where no arm is
+    annotations.json       COCO: boxes, 21 keypoints, fingertips; README.md says what is in it
+"""
+
+import argparse
+import shutil
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from stages.hands.annotations import MASK_NAMES, annotation, class_mask, depth_map
+from stages.hands.arm import KEYPOINT_NAMES
+from stages.hands.backgrounds import panorama_view
+from stages.hands.camera_look import LUMINANCE, Picture, auto_exposure, draw_look, picture
+from stages.hands.layers import Layers, joined, read_layers
+from stages.hands.scenes import Camera
+from stages.hands.skin import tone_albedo
+from stages.lib.core.artifacts import write_json
+from stages.lib.core.errors import InputError, run
+from stages.lib.core.progress import Progress
+from stages.lib.core.seeds import generator
+
+TENTHS_OF_MM = 1e4  # per metre
+# finger bones of MediaPipe's order, for viewers of COCO
+SKELETON = [[base, base + 1] for finger in range(5) for base in range(4 * finger + 1, 4 * finger + 4)]
+SKELETON += [[0, 4 * finger + 1] for finger in range(5)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    layers = joined([read_layers(path) for path in args.layers])
+    panoramas = np.load(args.panoramas, allow_pickle=False)
+    target = Path(args.dataset)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        for name in ("frames", "masks", "depth", "videos"):
+            (folder / name).mkdir()
+        coco = compose(layers, panoramas, folder, seed=args.seed, fps=args.fps)
+        write_json(folder / "annotations.json", coco)
+        (folder / "README.md").write_text(card(coco), encoding="utf-8")
+        folder.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def compose(layers: Layers, panoramas: Any, folder: Path, *, seed: int, fps: float) -> dict[str, Any]:
+    """Write frames, masks, depth and videos; returns the COCO record."""
+    progress = Progress(len(layers.clip), "frames composed")
+    coco: dict[str, Any] = {
+        "info": {"description": "Rendered egocentric hand gestures", "licence": "CC0-1.0", "fps": fps},
+        "licenses": [{"id": 1, "name": "CC0-1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
+        "categories": [
+            {"id": 1, "name": "hand", "keypoints": list(KEYPOINT_NAMES), "skeleton": SKELETON}
+        ],
+        "mask_classes": list(MASK_NAMES),
+        "videos": [],
+        "images": [],
+        "annotations": [],
+    }  # fmt: skip
+    for number, record in sorted(layers.clips.items()):
+        rows = np.flatnonzero(layers.clip == number)
+        if record["panorama"] not in panoramas.files:
+            raise InputError(
+                f"there is no panorama {record['panorama']!r}; there are {', '.join(panoramas.files)}"
+            )
+        panorama = panoramas[record["panorama"]].astype(np.float32)
+        pictures = clip_pictures(
+            layers, rows, record, panorama, generator(seed, record["set"], "look", number)
+        )
+        camera = Camera(**record["camera"])
+        name = f"{number:04d}"
+        write_video(folder / "videos" / f"{name}.mp4", pictures, fps=fps)
+        coco["videos"].append({"id": number, "file_name": f"videos/{name}.mp4", **record})
+        for row, image in zip(rows, pictures, strict=True):
+            file = f"{name}_{layers.frame[row]:03d}.png"
+            mask = class_mask(layers, row)
+            depth_m = depth_map(layers, row, mask)
+            tenths = np.rint(np.where(np.isfinite(depth_m), depth_m, 0) * TENTHS_OF_MM)
+            Image.fromarray(image).save(folder / "frames" / file)
+            Image.fromarray(mask).save(folder / "masks" / file)
+            Image.fromarray(tenths.astype(np.uint16)).save(folder / "depth" / file)
+            identity = len(coco["images"]) + 1
+            coco["images"].append(
+                {
+                    "id": identity,
+                    "file_name": f"frames/{file}",
+                    "mask_file": f"masks/{file}",
+                    "depth_file": f"depth/{file}",
+                    "width": camera.width_px,
+                    "height": camera.height_px,
+                    "license": 1,
+                    "video_id": number,
+                    "frame_index": int(layers.frame[row]),
+                    "focal_px": camera.focal_px,
+                    "world_from_camera": layers.world_from_camera[row].mean(0).tolist(),
+                }
+            )
+            coco["annotations"].append(
+                {"id": identity, "image_id": identity, **annotation(layers, row, camera, mask, depth_m)}
+            )
+            progress.advance(note=f"clip {name}")
+    return coco
+
+
+def clip_pictures(
+    layers: Layers,
+    rows: np.ndarray,
+    record: dict[str, Any],
+    panorama: np.ndarray,
+    rng: np.random.Generator,
+) -> list[Picture]:
+    """The frames of one clip, taken by one camera."""
+    camera = Camera(**record["camera"])
+    light = np.stack([light_of(layers, row, panorama, camera) for row in rows])
+    albedo = float(tone_albedo(record["tone"]) @ LUMINANCE)
+    bare = layers.hand[rows] > 230
+    look = draw_look(rng, auto_exposure(light, bare, albedo=albedo))
+    return [picture(frame, look, rng) for frame in light]
+
+
+def light_of(layers: Layers, row: int, panorama: np.ndarray, camera: Camera) -> np.ndarray:
+    """(h, w, 3) linear light of one frame: the arm over the panorama."""
+    rgba = layers.rgba[row].astype(np.float32)
+    behind = panorama_view(panorama, camera, layers.world_from_camera[row])
+    return rgba[..., :3] + (1 - np.clip(rgba[..., 3:], 0, 1)) * behind
+
+
+def write_video(path: Path, pictures: list[Picture], *, fps: float) -> None:
+    """H.264 in MP4, in one thread and without a time stamp, so that equal frames give equal files."""
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "20", "threads": "1", "preset": "medium"}
+        for image in pictures:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def card(coco: dict[str, Any]) -> str:
+    """A data set card: what is in it, how it was made, under what licence."""
+    videos = coco["videos"]
+    gestures = sorted({video["gesture"] for video in videos})
+    tones = sorted({video["tone"] for video in videos})
+    panoramas = sorted({video["panorama"] for video in videos})
+    return f"""# Rendered egocentric hand gestures
+
+{len(videos)} clips, {len(coco["images"])} frames with exact labels, rendered by Sevenfold's stage `hands` with Blender.
+
+- Gestures: {", ".join(gestures)}.
+- Skin tones (0 lightest to 8 darkest): {", ".join(f"{tone:g}" for tone in tones)}; left hands in
+  {sum(video["left"] for video in videos)} clips, sleeves in
+  {sum(video["identity"]["sleeve"] is not None for video in videos)}.
+- Backgrounds and light: {", ".join(panoramas)}.
+- Hand: MakeHuman's body mesh (CC0); panoramas: Blender's studio lights (CC0). No picture of a person is part of it.
+- Labels: box (tight around the mask's class `hand`), 21 keypoints in MediaPipe's order in pixels and in metres, index
+  fingertip with depth and visibility, masks, depth, camera; at the middle of the shutter's time. Joints lie inside the
+  flesh, fingertips on the skin. A keypoint outside the frame has flag 0, one that something covers has flag 1.
+- Check it with `python -m stages.hands.validate_clips --dataset FOLDER`.
+"""
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", nargs="+", required=True, help="NPZ files of render_clips")
+    parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
+    parser.add_argument("--seed", type=int, default=0, help="of exposure, noise and compression")
+    parser.add_argument("--fps", type=float, default=8, help="of the videos")
+    parser.add_argument("--dataset", required=True, help="folder to write")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
