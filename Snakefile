@@ -9,6 +9,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/datasets.smk"
+include: "workflow/rules/hands.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/quantization.smk"
 include: "workflow/rules/hardware.smk"
@@ -23,6 +24,7 @@ localrules:
     datasets,
     teachers,
     minifloats,
+    egogestvid,
     hardware,
     bench,
 
@@ -32,6 +34,7 @@ rule all:
     default_target: True
     input:
         rules.minifloats.input,
+        rules.egogestvid.input if SETTINGS.hands.sets else [],
         rules.hardware.input,
         rules.teachers.input,
         f"results/{SCALE}/claims.json",

@@ -17,7 +17,7 @@ from front.environments import ROOT, SetupError, known_environments, set_up
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
 BENCHES = ("bench_quantiser", "bench_static_timing", "bench_systolic")
-SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware"]}
+SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware", "render"]}
 
 
 class UserError(Exception):
@@ -39,7 +39,7 @@ def main(argv=None):
 
 
 def run(args):
-    set_up(["main", "hardware"], args.torch)
+    set_up(["main", "hardware", "render"], args.torch)
     names = _check_targets(args.targets)
     if args.plan:
         _preflight(args.scale)

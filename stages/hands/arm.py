@@ -41,7 +41,7 @@ SMOOTHING_ROUNDS, SMOOTHING_FACTOR = 6, 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class ArmAsset:
-    """The prepared mesh: see stages.datasets.makehuman.Arm for the arrays."""
+    """The prepared mesh: see makehuman.Arm for the arrays."""
 
     points: NDArray[np.float32]
     faces: NDArray[np.int32]
@@ -98,9 +98,7 @@ def read_asset(path: str | Path) -> ArmAsset:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ArmAsset.__dataclass_fields__}
     except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a prepared arm ({error}); make it with datasets.prepare_hand"
-        ) from None
+        raise InputError(f"{path} is not a prepared arm ({error}); make it with prepare_arm") from None
     names = tuple(str(name) for name in arrays.pop("target_names"))
     return ArmAsset(target_names=names, **arrays)
 

@@ -30,6 +30,8 @@ class ClipSet:
         for key in ("left_share", "sleeve_share", "lamp_share"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose 0 to 1")
+        if not self.panoramas:
+            raise ValueError("panoramas is empty: name at least one")
         if self.clips < 1 or self.frames < 1:
             raise ValueError(f"clips is {self.clips} and frames {self.frames}: choose 1 or more")
 
@@ -51,8 +53,32 @@ class RenderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrajectoryConfig:
+    """The classifier of fingertip trajectories, trained on templates alone."""
+
+    net: str = "cnn"  # cnn or lstm
+    templates: int = 12_000  # drawings to train on
+    epochs: int = 8  # passes over them
+    batch_size: int = 128  # drawings a step
+    learning_rate: float = 3e-3  # highest rate of the schedule
+    seeds: tuple[int, ...] = (0, 1, 2)  # one classifier each, of templates of its own
+
+    def __post_init__(self) -> None:
+        if self.net not in ("cnn", "lstm"):
+            raise ValueError(f"net is {self.net!r}: choose cnn or lstm")
+        if self.templates < self.batch_size:
+            raise ValueError(f"templates is {self.templates}: choose {self.batch_size} (batch_size) or more")
+        if not self.seeds:
+            raise ValueError("seeds is empty: give at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandsConfig:
     """Section `hands` of the configuration."""
 
     render: RenderConfig = field(default_factory=RenderConfig)  # the camera and the renderer
     sets: dict[str, ClipSet] = field(default_factory=dict)  # rendered clips, by name
+    real: bool = False  # evaluate on EgoGestAR where it is there
+    clips_per_job: int = 10  # clips that one process renders
+    rerendered_frames: int = 20  # frames of the first set that are rendered again and compared, at least
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)  # the classifier of trajectories

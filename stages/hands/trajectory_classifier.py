@@ -4,7 +4,12 @@ import itertools
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from stages.lib.core.artifacts import read_json
+from stages.lib.core.errors import InputError
 
 Kind = Literal["cnn", "lstm"]
 
@@ -72,3 +77,21 @@ def train_classifier(
             optimiser.step()
             schedule.step()
     return model.eval()
+
+
+def read_classifiers(weights: str, info: str) -> dict[int, nn.Module]:
+    """seed -> network, in evaluation mode. Raises InputError where the two files do not fit."""
+    record = read_json(info)
+    try:
+        state, config = load_file(weights), record["config"]
+        found = {}
+        for seed in config["seeds"]:
+            model = NETS[config["net"]]()
+            own = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{seed}.")}
+            model.load_state_dict(own)
+            found[int(seed)] = model.eval()
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{weights} does not hold the classifiers of {info} ({' '.join(str(error).split())[:150]}); train them again"
+        ) from error
+    return found

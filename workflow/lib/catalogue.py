@@ -103,6 +103,15 @@ class Catalogue:
             if not self.needs(export.model) & self.unavailable
         }
 
+    def render_jobs(self, name: str) -> list[int]:
+        """Numbers of the jobs that render a set of clips."""
+        hands = self.settings.hands
+        return list(range(-(-hands.sets[name].clips // hands.clips_per_job)))
+
+    def trajectory_sets(self) -> list[str]:
+        """Splits of real trajectories that are there: those of EgoGestAR, or none."""
+        return [] if "egogestar" in self.unavailable or not self.settings.hands.real else ["test"]
+
     def mixed_technique(self) -> Technique:
         """The technique of the search for mixed formats."""
         return self.settings.quantization.techniques[self.settings.quantization.mixed.technique]
@@ -140,12 +149,13 @@ class Catalogue:
     def wanted(self) -> frozenset[str]:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
+        real = {"egogestar"} if self.settings.hands.real else set()
         swept = {m for sweep in self.settings.quantization.sweeps.values() for m in sweep.models}
         quantization = self.settings.quantization
         others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
         exported = {export.model for export in quantization.exports.values()}
         models = swept.union(*others, exported, self.settings.teachers.pretrained)
-        return frozenset().union(teachers, *(self.needs(m) for m in models))
+        return frozenset().union(teachers, real, *(self.needs(m) for m in models))
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
 from stages.quantization.config import QuantizationConfig
@@ -34,6 +35,7 @@ class Settings:
     """One section a stage, named after it."""
 
     teachers: TeachersConfig
+    hands: HandsConfig
     quantization: QuantizationConfig
     hardware: HardwareConfig
     claims: ClaimsConfig

@@ -24,6 +24,9 @@ SCALE, SETTINGS = CATALOGUE.scale, CATALOGUE.settings
 
 config.setdefault("device", "auto")
 
+# the set of clips that is rendered again
+FIRST_CLIPS = next(iter(SETTINGS.hands.sets), None)
+
 # what measures the claims of a paper, joined by collect_measurements; paths below results/SCALE
 PARTS = {
     "minifloats": [
@@ -37,13 +40,23 @@ PARTS = {
         ),
         "minifloats/parts/measure_macs.json",
     ],
+    **(
+        {
+            "egogestvid": [
+                "egogestvid/parts/measure_labels.json",
+                "egogestvid/parts/verify_rerender.json",
+            ]
+        }
+        if SETTINGS.hands.sets
+        else {}
+    ),
     "crisp": ["crisp/parts/measure_tensor_cores.json"],
     "halo": ["halo/parts/measure_weight_profiles.json"],
 }
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
-BUILT = ["minifloats"]
+BUILT = ["egogestvid", "minifloats"]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {
@@ -101,6 +114,20 @@ SECTIONS = [
         "figure": "hardware/figures/mac_costs.svg",
         "table": "hardware/figures/mac_costs.csv",
     },
+    *(
+        [
+            {
+                "paper": "egogestvid",
+                "title": "Rendered frames",
+                "caption": "Drawn at random from all sets, with the hand's box and the index fingertip (a cross where it is"
+                " hidden). Hand: MakeHuman, CC0; panoramas: Blender, CC0.",
+                "figure": "egogestvid/figures/contact_sheet.svg",
+                "table": "egogestvid/figures/contact_sheet.csv",
+            }
+        ]
+        if SETTINGS.hands.sets
+        else []
+    ),
     {
         "paper": "halo",
         "title": "How far HALO's premise depends on the multiplier",
@@ -152,6 +179,8 @@ wildcard_constraints:
     netlist="[a-zA-Z0-9_-]+",
     sweep="[a-z_]+",
     export="[a-z0-9-]+",
+    clips="[a-z0-9_]+",
+    job="[0-9]+",
     technology="[a-z0-9]+",
 
 

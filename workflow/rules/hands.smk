@@ -1,0 +1,249 @@
+# EgoGestVid: hands rendered by Blender, put before backgrounds with exact labels; gestures from their trajectories.
+
+
+rule prepare_arm:
+    output:
+        arm=dvc("data/prepared/makehuman-arm/arm.npz"),
+    log:
+        "data/logs/prepare_arm.log",
+    benchmark:
+        "data/benchmarks/prepare_arm.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("hands.prepare_arm"),
+        env=env_of("render"),
+    shell:
+        "envs/py render -m stages.hands.prepare_arm --arm {output.arm} > {log} 2>&1"
+
+
+rule prepare_panoramas:
+    output:
+        panoramas=dvc("data/prepared/panoramas/panoramas.npz"),
+    log:
+        "data/logs/prepare_panoramas.log",
+    benchmark:
+        "data/benchmarks/prepare_panoramas.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("hands.render.prepare_panoramas"),
+        env=env_of("render"),
+    shell:
+        "envs/py render -m stages.hands.render.prepare_panoramas --panoramas {output.panoramas} > {log} 2>&1"
+
+
+rule render_clips:
+    input:
+        arm="data/prepared/makehuman-arm/arm.npz",
+        panoramas="data/prepared/panoramas/panoramas.npz",
+    output:
+        layers=dvc("data/rendered/{scale}/{clips}/layers-{job}.npz"),
+    log:
+        "results/{scale}/logs/render_clips/{clips}-{job}.log",
+    benchmark:
+        "results/{scale}/benchmarks/render_clips/{clips}-{job}.tsv"
+    retries: 1
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        clips=lambda wc: to_json(SETTINGS.hands.sets[wc.clips]),
+        render=verbatim(to_json(SETTINGS.hands.render)),
+        first=lambda wc: int(wc.job) * SETTINGS.hands.clips_per_job,
+        size=SETTINGS.hands.clips_per_job,
+        code=code_of("hands.render.render_clips"),
+        env=env_of("render"),
+    shell:
+        "envs/py render -m stages.hands.render.render_clips --arm {input.arm} --panoramas {input.panoramas}"
+        " --set {wildcards.clips} --config {params.clips:q} --render {params.render:q} --first {params.first}"
+        " --count {params.size} --state scratch/{params.code} --layers {output.layers} > {log} 2>&1"
+
+
+rule compose_clips:
+    input:
+        layers=lambda wc: [
+            f"data/rendered/{wc.scale}/{wc.clips}/layers-{job}.npz"
+            for job in CATALOGUE.render_jobs(wc.clips)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
+    output:
+        dataset=directory(dvc("data/rendered/{scale}/{clips}/dataset")),
+    log:
+        "results/{scale}/logs/compose_clips/{clips}.log",
+    benchmark:
+        "results/{scale}/benchmarks/compose_clips/{clips}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        code=code_of("hands.compose_clips"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.compose_clips --layers {input.layers} --panoramas {input.panoramas}"
+        " --seed {params.seed} --dataset {output.dataset} > {log} 2>&1"
+
+
+rule validate_clips:
+    input:
+        dataset="data/rendered/{scale}/{clips}/dataset",
+    output:
+        report=dvc("results/{scale}/egogestvid/tables/validation/{clips}.json"),
+    log:
+        "results/{scale}/logs/validate_clips/{clips}.log",
+    benchmark:
+        "results/{scale}/benchmarks/validate_clips/{clips}.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        code=code_of("hands.validate_clips"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.validate_clips --dataset {input.dataset} --report {output.report}"
+        " > {log} 2>&1"
+
+
+rule measure_labels:
+    input:
+        datasets=[
+            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+        ],
+        valid=[
+            f"results/{{scale}}/egogestvid/tables/validation/{name}.json"
+            for name in SETTINGS.hands.sets
+        ],
+    output:
+        measurements=dvc("results/{scale}/egogestvid/parts/measure_labels.json"),
+    log:
+        "results/{scale}/logs/measure_labels.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_labels.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("hands.measure_labels"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.measure_labels --datasets {input.datasets}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule verify_rerender:
+    input:
+        arm="data/prepared/makehuman-arm/arm.npz",
+        panoramas="data/prepared/panoramas/panoramas.npz",
+        layers=f"data/rendered/{{scale}}/{FIRST_CLIPS}/layers-0.npz",
+    output:
+        measurements=dvc("results/{scale}/egogestvid/parts/verify_rerender.json"),
+    log:
+        "results/{scale}/logs/verify_rerender.log",
+    benchmark:
+        "results/{scale}/benchmarks/verify_rerender.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        clips=lambda wc: to_json(SETTINGS.hands.sets[FIRST_CLIPS]),
+        name=FIRST_CLIPS,
+        render=verbatim(to_json(SETTINGS.hands.render)),
+        frames=SETTINGS.hands.rerendered_frames,
+        code=code_of("hands.render.verify_rerender"),
+        env=env_of("render"),
+    shell:
+        "envs/py render -m stages.hands.render.verify_rerender --arm {input.arm} --panoramas {input.panoramas}"
+        " --set {params.name} --config {params.clips:q} --render {params.render:q} --layers {input.layers}"
+        " --frames {params.frames} --measurements {output.measurements} > {log} 2>&1"
+
+
+rule train_trajectory_classifier:
+    output:
+        weights=dvc(
+            "results/{scale}/egogestvid/models/trajectories/weights.safetensors"
+        ),
+        info=dvc("results/{scale}/egogestvid/models/trajectories/classifier.json"),
+    log:
+        "results/{scale}/logs/train_trajectory_classifier.log",
+    benchmark:
+        "results/{scale}/benchmarks/train_trajectory_classifier.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        config=verbatim(to_json(SETTINGS.hands.trajectories)),
+        code=code_of("hands.train_trajectory_classifier"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.train_trajectory_classifier --config {params.config:q}"
+        " --weights {output.weights} --info {output.info} > {log} 2>&1"
+
+
+rule classify_trajectories:
+    input:
+        weights="results/{scale}/egogestvid/models/trajectories/weights.safetensors",
+        info="results/{scale}/egogestvid/models/trajectories/classifier.json",
+        trajectories="data/prepared/egogestar/{split}/trajectories.parquet",
+    output:
+        table=dvc("results/{scale}/egogestvid/tables/trajectories/{split}.csv"),
+    log:
+        "results/{scale}/logs/classify_trajectories/{split}.log",
+    benchmark:
+        "results/{scale}/benchmarks/classify_trajectories/{split}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code_of("hands.classify_trajectories"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.classify_trajectories --weights {input.weights} --info {input.info}"
+        " --trajectories {input.trajectories} --table {output.table} > {log} 2>&1"
+
+
+rule plot_contact_sheet:
+    input:
+        datasets=[
+            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/egogestvid/figures/contact_sheet.svg"),
+            caption="../report/contact_sheet.rst",
+            category="egogestvid",
+            labels={"figure": "rendered frames"},
+        ),
+        drawn=dvc("results/{scale}/egogestvid/figures/contact_sheet.csv"),
+    log:
+        "results/{scale}/logs/plot_contact_sheet.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_contact_sheet.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code_of("hands.plot_contact_sheet"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.plot_contact_sheet --datasets {input.datasets} --figure {output.figure}"
+        " --drawn {output.drawn} > {log} 2>&1"
+
+
+rule egogestvid:
+    input:
+        f"results/{SCALE}/egogestvid/figures/contact_sheet.svg",
+        f"results/{SCALE}/egogestvid/measurements.json",
+        expand(
+            "results/{scale}/egogestvid/tables/trajectories/{split}.csv",
+            scale=SCALE,
+            split=CATALOGUE.trajectory_sets(),
+        ),
