@@ -12,9 +12,8 @@ from stages.hands.scenes import Camera
 BACKGROUND, HAND, FOREARM, SLEEVE = range(4)
 MASK_NAMES = ("background", "hand", "forearm", "sleeve")
 SOLID = 128  # of 255: coverage from which a pixel belongs to the arm
-# joints lie inside the flesh: one that something covers by more than this is hidden
-FLESH_M = 0.018
-SKIN_M = 0.004  # fingertips lie on the skin
+# joints lie inside the flesh, tips at its far end: what lies in front of them by more than this covers them
+FLESH_M = {"wrist": 0.032, "cmc": 0.024, "mcp": 0.020, "pip": 0.014, "ip": 0.014, "dip": 0.012, "tip": 0.012}
 HIDDEN, COVERED, VISIBLE = 0, 1, 2  # COCO: not in the picture, in it behind something, seen
 
 
@@ -65,17 +64,14 @@ def visibility(
         if not (0 <= x < width and 0 <= y < height and depth > 0):
             flags.append(HIDDEN)
             continue
-        tip = KEYPOINT_NAMES[i].endswith("_tip")
+        joint = KEYPOINT_NAMES[i].rpartition("_")[2]
         rows, columns = _around(int(y), height), _around(int(x), width)
-        # a tip lies on the outline, where its own pixel may show what is behind it
         near = depth_m[rows, columns]
-        front = float(near.max() if tip else near[len(near) // 2, near.shape[1] // 2])
-        finite = near[np.isfinite(near)]
-        if tip and len(finite):
-            front = float(finite[np.abs(finite - depth).argmin()])
-        on_arm = (mask[rows, columns] == HAND).any()
-        seen = on_arm and front > depth - (SKIN_M + 0.006 if tip else FLESH_M)
-        flags.append(VISIBLE if seen else COVERED)
+        # a tip lies on the outline, where its own pixel may show what is behind it: the nearest depth around counts
+        around = near[np.isfinite(near)]
+        front = around[np.abs(around - depth).argmin()] if len(around) else np.inf
+        on_arm = (mask[rows, columns] == HAND).any() or (joint == "wrist" and (mask[rows, columns] > 0).any())
+        flags.append(VISIBLE if on_arm and front > depth - FLESH_M[joint] else COVERED)
     return flags
 
 
