@@ -58,7 +58,7 @@ def auto_exposure(light: Linear, hand: NDArray[np.bool_], *, albedo: float) -> f
     if not hand.any():
         return MIDDLE_GREY / frame
     skin = luminance[hand]
-    wanted = 0.22 * (albedo / SKIN_REFERENCE) ** 0.6
+    wanted = 0.22 * (albedo / SKIN_REFERENCE) ** 0.45
     by_hand = wanted / max(float(np.median(skin)), 1e-4)
     exposure = by_hand**0.75 * (MIDDLE_GREY / frame) ** 0.25
     ceiling = 0.9 / max(float(np.quantile(skin, 0.95)), 1e-4)

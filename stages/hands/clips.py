@@ -72,13 +72,17 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
     )
     shutter_s = float(rng.uniform(*render.shutter_s))
     times_s, path_m = draw_path(gesture, config.frames, camera, shutter_s, rng)
+    panorama = config.panoramas[(number + number // len(config.panoramas)) % len(config.panoramas)]
+    # all clips of a set look about the same way in a panorama, as a wearer who stays in one place does
+    place = generator(config.seed, "place", set_name, panorama).uniform(-180, 180)
+    yaw = np.radians(place + rng.uniform(-config.turn_deg, config.turn_deg))
     return Clip(
         set_name=set_name,
         number=number,
         gesture=gesture,
         pose="point" if gesture in DYNAMIC else gesture,
         identity=identity,
-        panorama=config.panoramas[(number + number // len(config.panoramas)) % len(config.panoramas)],
+        panorama=panorama,
         lamp=draw_lamp(rng) if rng.random() < config.lamp_share else None,
         camera=camera,
         shutter_s=shutter_s,
@@ -86,7 +90,7 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
         path_m=path_m,
         stance=draw_stance(gesture, rng),
         wrist_sway=smooth_walk(config.frames, 3, 4.0, rng),
-        world_from_camera=draw_head(times_s, shutter_s, rng),
+        world_from_camera=draw_head(times_s, shutter_s, rng, yaw=float(yaw)),
         render_seed=int(rng.integers(2**31)),
     )
 

@@ -17,6 +17,8 @@ class ClipSet:
     tones: tuple[float, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)  # of the skin, lightest to darkest
     left_share: float = 0.2  # of clips with a left hand, 0..1
     sleeve_share: float = 0.35  # of clips with a sleeve, 0..1
+    # how far the directions in which clips look differ, either way; 180: anywhere in the panorama
+    turn_deg: float = 180
     lamp_share: float = 0.35  # of clips with a lamp or a window besides the panorama, 0..1
     seed: int = 0  # of all that is drawn at random
 
@@ -27,6 +29,8 @@ class ClipSet:
             raise ValueError(f"gestures holds {wrong[0]!r}: choose from {', '.join(DYNAMIC + STATIC)}")
         if wrong_tones := [t for t in self.tones if not 0 <= t <= 8]:
             raise ValueError(f"tones holds {wrong_tones[0]}: choose 0 to 8")
+        if not 0 <= self.turn_deg <= 180:
+            raise ValueError(f"turn_deg is {self.turn_deg}: choose 0 to 180")
         for key in ("left_share", "sleeve_share", "lamp_share"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose 0 to 1")

@@ -52,7 +52,7 @@ class HandStyle:
 
     corner: float = 0.045
     bow: float = 0.045
-    aspect: float = 0.28
+    aspect: float = 0.36
     tilt: float = 0.08
     shear: float = 0.10
     overlap: float = 0.35

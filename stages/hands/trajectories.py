@@ -11,6 +11,8 @@ from stages.lib.core.errors import InputError
 Array = NDArray[np.float64]
 
 POINTS = 64  # of a resampled trajectory
+# a step of that share of the whole's larger side, and that many times the median step, is a tracker that starts anew
+JUMP_SIZE, JUMP_STEPS = 0.4, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,20 @@ def tracked(name: str, rng: np.random.Generator, tracker: Tracker) -> Array:
     return np.asarray(points[kept])
 
 
+def longest_run(points: Array) -> Array:
+    """The longest piece (by points, the last of equals) between jumps that no finger makes.
+
+    Where a tracker loses the finger and starts anew, or a record holds a gesture twice, as a quarter of EgoGestAR's
+    training records of the caret do, one piece is one drawing.
+    """
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    far = max(JUMP_SIZE * float(np.ptp(points, axis=0).max()), JUMP_STEPS * usual)
+    pieces = np.split(points, np.flatnonzero(steps > far) + 1)
+    longest = max(len(piece) for piece in pieces)
+    return [piece for piece in pieces if len(piece) == longest][-1]
+
+
 def resampled(points: Array) -> Array:
     """(POINTS, 2) at even arc length, centred on the middle of the box, its larger side 1.
 
@@ -70,7 +86,7 @@ def resampled(points: Array) -> Array:
 
 def features(trajectories: list[Array]) -> NDArray[np.float32]:
     """(n, 4, POINTS): place and direction of the resampled trajectories."""
-    even = np.stack([resampled(points) for points in trajectories])
+    even = np.stack([resampled(longest_run(np.asarray(points, dtype=float))) for points in trajectories])
     step = np.diff(even, axis=1, prepend=even[:, :1])
     direction = step / np.maximum(np.linalg.norm(step, axis=2, keepdims=True), 1e-6)
     return np.concatenate([even, direction], axis=2).transpose(0, 2, 1).astype(np.float32)

@@ -150,8 +150,10 @@ class HandScene:
         if (high <= low).any():
             return None
         render = self.scene.render
-        render.border_min_x, render.border_max_x = low[0] / size[0], high[0] / size[0]
-        render.border_min_y, render.border_max_y = 1 - high[1] / size[1], 1 - low[1] / size[1]
+        # Blender rounds the products of share and size down: a quarter of a pixel more keeps them whole
+        (x0, y0), (x1, y1) = (low + 0.25) / size, (high + 0.25) / size
+        render.border_min_x, render.border_max_x = x0, min(x1, 1)
+        render.border_min_y, render.border_max_y = 1 - y1 + 0.5 / size[1], min(1 - y0 + 0.5 / size[1], 1)
         return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
     def _sleeve(self, vertices: np.ndarray) -> np.ndarray:
