@@ -44,8 +44,8 @@ class ClipSet:
 class RenderConfig:
     """The camera and Cycles."""
 
-    width_px: int = 320
-    height_px: int = 240
+    width_px: int = 320  # of a frame
+    height_px: int = 240  # of a frame
     field_of_view_deg: tuple[float, ...] = (54, 70)  # horizontal, drawn between these two for each clip
     samples: int = 8  # paths a pixel
     subdivisions: int = 2  # of the mesh
