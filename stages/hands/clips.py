@@ -137,13 +137,9 @@ def draw_stance(gesture: str, rng: np.random.Generator) -> Stance:
     return Stance(elbow_m=elbow, dorsal=dorsal, wrist=wrist, jitter=jitter)
 
 
-def draw_head(times_s: Array, shutter_s: float, rng: np.random.Generator) -> Array:
+def draw_head(times_s: Array, shutter_s: float, rng: np.random.Generator, *, yaw: float) -> Array:
     """(F, 2, 3, 3) where the head looks as the shutter opens and closes: one direction, and a sway of a degree."""
-    yaw, pitch, roll = (
-        rng.uniform(-np.pi, np.pi),
-        np.radians(rng.uniform(-28, -2)),
-        np.radians(rng.normal(0, 3)),
-    )
+    pitch, roll = np.radians(rng.uniform(-28, -2)), np.radians(rng.normal(0, 3))
     sway = smooth_walk(len(times_s) + 1, 3, np.radians(1.2), rng, knots=max(4, len(times_s) // 4))
     step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 1.0
     speed = np.diff(sway, axis=0) / max(step_s, 1e-6)

@@ -50,10 +50,8 @@ class RenderConfig:
     samples: int = 8  # paths a pixel
     subdivisions: int = 2  # of the mesh
     map_px: int = 256  # side of the painted skin maps
-    shutter_s: tuple[float, ...] = (
-        0.008,
-        0.033,
-    )  # time the shutter is open, drawn between these two for each clip
+    # time the shutter is open, drawn between these two for each clip
+    shutter_s: tuple[float, ...] = (0.008, 0.033)
 
 
 @dataclass(frozen=True, kw_only=True)
