@@ -75,6 +75,27 @@ class TrajectoryConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiversityConfig:
+    """Fingertip networks trained in one place, two, four, ... at equal frame count."""
+
+    datasets: tuple[str, ...] = ()  # sets of clips, a place each, in the order in which they join
+    held_out: str = ""  # set of clips that is tested on
+    places: tuple[int, ...] = (1, 2, 4, 8)  # numbers of places
+    frames: int = 160  # to train on, however many places they come from
+    seeds: tuple[int, ...] = (0, 1, 2)  # one network each
+    steps: int = 300  # of training
+    batch_size: int = 32  # frames a step
+    learning_rate: float = 3e-3  # highest rate of the schedule
+
+    def __post_init__(self) -> None:
+        if not self.places or min(self.places) < 1:
+            raise ValueError(f"places is {list(self.places)}: give numbers of 1 or more")
+        for key in ("frames", "steps", "batch_size"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandsConfig:
     """Section `hands` of the configuration."""
 
@@ -82,5 +103,6 @@ class HandsConfig:
     sets: dict[str, ClipSet] = field(default_factory=dict)  # rendered clips, by name
     real: bool = False  # evaluate on EgoGestAR where it is there
     clips_per_job: int = 10  # clips that one process renders
+    diversity: DiversityConfig = field(default_factory=DiversityConfig)  # the study of training places
     rerendered_frames: int = 20  # frames of the first set that are rendered again and compared, at least
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)  # the classifier of trajectories
