@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.hands.arm import Array, RestArm
-from stages.hands.config import DYNAMIC, ClipSet, RenderConfig
+from stages.hands.arm import Array, RestArm, unit
+from stages.hands.config import DYNAMIC, STATIC, ClipSet, RenderConfig
 from stages.hands.gestures import draw_gesture
 from stages.hands.identities import Identity, draw_identity
 from stages.hands.scenes import Camera, ClipGeometry, Stance, clip_geometry, head_rotation, smooth_walk
@@ -54,14 +54,24 @@ class Clip:
         )
 
 
+# from the elbow to the keypoint that follows the path, on a small arm: the fingertip, or a knuckle in a still pose
+REACH_POINTING_M = 0.36
+REACH_M = dict.fromkeys(STATIC, 0.27)
+ARM_RADIUS_M = 0.06
+STANCES_TRIED = 100  # before an arm that ends in the picture is taken
+
+
 def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int) -> Clip:
-    """Clip `number` of a set. Gestures, tones and panoramas go round in turns of lengths that share no factor."""
+    """Clip `number` of a set. Gestures, tones and panoramas go round in turn, from a start of the set's own."""
     rng = generator(config.seed, "clip", set_name, number)
-    gesture = config.gestures[number % len(config.gestures)]
+    turn = number + int(
+        generator(config.seed, "start", set_name).integers(len(config.gestures) * len(config.tones))
+    )
+    gesture = config.gestures[turn % len(config.gestures)]
     identity = draw_identity(
         rng,
         # each round of gestures shifts the others by one, so that every pair of values comes up
-        tone=config.tones[(number + number // len(config.gestures)) % len(config.tones)],
+        tone=config.tones[(turn + turn // len(config.gestures)) % len(config.tones)],
         left=bool(rng.random() < config.left_share),
         sleeve=bool(rng.random() < config.sleeve_share),
     )
@@ -71,8 +81,12 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
         field_of_view_rad=float(np.radians(rng.uniform(*render.field_of_view_deg))),
     )
     shutter_s = float(rng.uniform(*render.shutter_s))
-    times_s, path_m = draw_path(gesture, config.frames, camera, shutter_s, rng)
-    panorama = config.panoramas[(number + number // len(config.panoramas)) % len(config.panoramas)]
+    for _ in range(STANCES_TRIED):
+        times_s, path_m = draw_path(gesture, config.frames, camera, shutter_s, rng)
+        stance = draw_stance(gesture, rng)
+        if elbow_outside(path_m[:, 1], stance, camera, reach_m=REACH_M.get(gesture, REACH_POINTING_M)):
+            break
+    panorama = config.panoramas[(turn + turn // len(config.panoramas)) % len(config.panoramas)]
     # all clips of a set look about the same way in a panorama, as a wearer who stays in one place does
     place = generator(config.seed, "place", set_name, panorama).uniform(-180, 180)
     yaw = np.radians(place + rng.uniform(-config.turn_deg, config.turn_deg))
@@ -88,7 +102,7 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
         shutter_s=shutter_s,
         times_s=times_s,
         path_m=path_m,
-        stance=draw_stance(gesture, rng),
+        stance=stance,
         wrist_sway=smooth_walk(config.frames, 3, 4.0, rng),
         world_from_camera=draw_head(times_s, shutter_s, rng, yaw=float(yaw)),
         render_seed=int(rng.integers(2**31)),
@@ -126,15 +140,27 @@ def draw_path(
 def draw_stance(gesture: str, rng: np.random.Generator) -> Stance:
     """An arm that comes from below on its own side, the back of the hand to the camera; some palms face it."""
     # metres from the middle of the picture; positive z is nearer than the camera's plane
-    elbow = np.array([rng.uniform(0.08, 0.26), rng.uniform(-0.42, -0.30), rng.uniform(-0.34, -0.14)])
+    elbow = np.array([rng.uniform(0.10, 0.34), rng.uniform(-0.42, -0.28), rng.uniform(-0.34, -0.14)])
     dorsal = np.array([rng.uniform(-0.15, 0.55), rng.uniform(-0.1, 0.35), 1.0])
-    wrist = np.array([rng.uniform(-28, 4), rng.uniform(-4, 22), rng.uniform(-12, 12)])
+    wrist = np.array([rng.uniform(-28, 4), rng.uniform(-24, 10), rng.uniform(-12, 12)])
     if gesture == "thumbs_up":
         dorsal = np.array([1.0, rng.uniform(-0.1, 0.3), rng.uniform(0.1, 0.5)])
     if gesture == "palm" and rng.random() < 0.5:
         dorsal = np.array([rng.uniform(-0.2, 0.2), rng.uniform(-0.3, 0.1), -1.0])
     jitter = rng.normal(0, 3, (5, 4)) * np.array([1, 0.8, 1, 0.6])
     return Stance(elbow_m=elbow, dorsal=dorsal, wrist=wrist, jitter=jitter)
+
+
+def elbow_outside(targets: Array, stance: Stance, camera: Camera, *, reach_m: float) -> bool:
+    """Whether the picture's edge cuts the arm before its elbow at every target (F, 3): the mesh ends behind it."""
+    elbows = stance.elbow_m + 0.35 * (targets - targets.mean(0))
+    ends = targets + reach_m * unit(elbows - targets)
+    if (ends[:, 2] > -0.05).any():
+        return False  # beside the viewer's eye
+    x, y, depth = camera.project(ends).T
+    margin = ARM_RADIUS_M * camera.focal_px / depth
+    outside = (y > camera.height_px + margin) | (x < -margin) | (x > camera.width_px + margin)
+    return bool(outside.all())
 
 
 def draw_head(times_s: Array, shutter_s: float, rng: np.random.Generator, *, yaw: float) -> Array:

@@ -193,6 +193,12 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
         ("quantization.mixed.technique", (settings.quantization.mixed.technique,), set(techniques)),
         ("quantization.mixed.models", settings.quantization.mixed.models, every),
         ("quantization.integer.models", settings.quantization.integer.models, every),
+        ("hands.diversity.datasets", settings.hands.diversity.datasets, set(settings.hands.sets)),
+        (
+            "hands.diversity.held_out",
+            tuple(filter(None, [settings.hands.diversity.held_out])),
+            set(settings.hands.sets),
+        ),
         ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
         *(
             (f"quantization.exports.{name}.{key}", (value,), known)

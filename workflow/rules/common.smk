@@ -45,6 +45,11 @@ PARTS = {
             "egogestvid": [
                 "egogestvid/parts/measure_labels.json",
                 "egogestvid/parts/verify_rerender.json",
+                *(
+                    ["egogestvid/parts/measure_diversity.json"]
+                    if SETTINGS.hands.diversity.datasets
+                    else []
+                ),
             ]
         }
         if SETTINGS.hands.sets
@@ -126,6 +131,20 @@ SECTIONS = [
             }
         ]
         if SETTINGS.hands.sets
+        else []
+    ),
+    *(
+        [
+            {
+                "paper": "egogestvid",
+                "title": "Training places",
+                "caption": "Mean fingertip error of networks trained on equally many frames of one place or of several, on frames"
+                " of a place, by another photographer, that none was trained in.",
+                "figure": "egogestvid/figures/diversity.svg",
+                "table": "egogestvid/figures/diversity.csv",
+            }
+        ]
+        if SETTINGS.hands.diversity.datasets
         else []
     ),
     {

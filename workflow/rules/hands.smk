@@ -164,6 +164,82 @@ rule verify_rerender:
         " --frames {params.frames} --measurements {output.measurements} > {log} 2>&1"
 
 
+rule study_diversity:
+    input:
+        datasets=[
+            f"data/rendered/{{scale}}/{name}/dataset"
+            for name in SETTINGS.hands.diversity.datasets
+        ],
+        held_out=f"data/rendered/{{scale}}/{SETTINGS.hands.diversity.held_out}/dataset",
+    output:
+        table=dvc("results/{scale}/egogestvid/tables/diversity.csv"),
+    log:
+        "results/{scale}/logs/study_diversity.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_diversity.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=verbatim(
+            to_json(replace(SETTINGS.hands.diversity, datasets=(), held_out=""))
+        ),
+        code=code_of("hands.study_diversity"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.study_diversity --datasets {input.datasets} --held-out {input.held_out}"
+        " --config {params.config:q} --device {resources.device} --table {output.table} > {log} 2>&1"
+
+
+rule measure_diversity:
+    input:
+        table="results/{scale}/egogestvid/tables/diversity.csv",
+    output:
+        measurements=dvc("results/{scale}/egogestvid/parts/measure_diversity.json"),
+    log:
+        "results/{scale}/logs/measure_diversity.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_diversity.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("hands.measure_diversity"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.measure_diversity --table {input.table}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule plot_diversity:
+    input:
+        table="results/{scale}/egogestvid/tables/diversity.csv",
+    output:
+        figure=report(
+            dvc("results/{scale}/egogestvid/figures/diversity.svg"),
+            caption="../report/diversity.rst",
+            category="egogestvid",
+            labels={"figure": "training places"},
+        ),
+        drawn=dvc("results/{scale}/egogestvid/figures/diversity.csv"),
+    log:
+        "results/{scale}/logs/plot_diversity.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_diversity.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("hands.plot_diversity"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.plot_diversity --table {input.table} --figure {output.figure}"
+        " --drawn {output.drawn} > {log} 2>&1"
+
+
 rule train_trajectory_classifier:
     output:
         weights=dvc(
@@ -241,6 +317,11 @@ rule plot_contact_sheet:
 rule egogestvid:
     input:
         f"results/{SCALE}/egogestvid/figures/contact_sheet.svg",
+        (
+            f"results/{SCALE}/egogestvid/figures/diversity.svg"
+            if SETTINGS.hands.diversity.datasets
+            else []
+        ),
         f"results/{SCALE}/egogestvid/measurements.json",
         expand(
             "results/{scale}/egogestvid/tables/trajectories/{split}.csv",

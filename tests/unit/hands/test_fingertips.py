@@ -51,9 +51,7 @@ def test_augmentation_moves_the_tip_with_its_pixels():
         seen, places = source(step, 16, torch.Generator().manual_seed(step))
         grey = seen.mean(1).double()
         for picture, (x, y) in zip(grey, places, strict=True):
-            rows, columns = torch.nonzero(
-                picture > (picture.max() + picture.median()) / 2
-            ).T
+            rows, columns = torch.nonzero(picture > (picture.max() + picture.median()) / 2).T
             assert abs((columns.double().mean() + 0.5) / 64 - x) < 1 / 64
             assert abs((rows.double().mean() + 0.5) / 48 - y) < 1 / 48
 

@@ -1,0 +1,62 @@
+"""Claim G4, from the table of study_diversity.
+
+python -m stages.hands.measure_diversity --table diversity.csv --measurements measure.json
+
+One sample a seed: by how much the mean error on the held-out place falls from the fewest training places to the most.
+"""
+
+import argparse
+
+import pandas as pd
+
+from stages.lib.core.errors import InputError, run
+from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    table = read_diversity(args.table)
+    by_places = table.pivot_table(index="seed", columns="places", values="held_out_mean_px")
+    few, many = by_places.columns.min(), by_places.columns.max()
+    gains = by_places[few] - by_places[many]
+    steps = by_places.mean().diff().dropna()
+    controls = {f"held-out error with {n} places": float(v) for n, v in by_places.mean().items()}
+    controls |= {
+        f"training error with {n} places": float(v)
+        for n, v in table.groupby("places")["train_px"].mean().items()
+    }
+    controls["doublings that lower the mean error"] = float((steps < 0).sum())
+    for column in ("light_mean_px", "middle_mean_px", "dark_mean_px"):
+        if column in table:
+            skin = column.partition("_")[0]
+            controls[f"{skin} skin, {many} places"] = float(table[table["places"] == many][column].mean())
+    measurement = Measurement(
+        claim="G4",
+        value=float(gains.mean()),
+        unit="px",
+        samples=[Sample(seed=int(seed), value=float(gain)) for seed, gain in gains.items()],
+        n=int(table["n"].iloc[0]),
+        controls=controls,
+    )
+    write_measurements(args.measurements, [measurement], device=device_record(threads=1))
+
+
+def read_diversity(path: str) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    wanted = ("places", "seed", "n", "held_out_mean_px", "train_px")
+    if missing := [c for c in wanted if c not in table.columns]:
+        raise InputError(f"{path} lacks the column {missing[0]}; make it with study_diversity")
+    return table
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", required=True, help="CSV of study_diversity")
+    parser.add_argument("--measurements", required=True, help="JSON to write")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
