@@ -96,6 +96,22 @@ class DiversityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FingertipConfig:
+    """Fingertip networks for real video."""
+
+    steps: int = 500  # of training
+    batch_size: int = 32  # frames a step
+    learning_rate: float = 3e-3  # highest rate of the schedule
+    backgrounds: int = 600  # that hands are put before
+    seeds: tuple[int, ...] = (0, 1, 2)  # one network each
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch_size", "backgrounds"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandsConfig:
     """Section `hands` of the configuration."""
 
@@ -103,6 +119,7 @@ class HandsConfig:
     sets: dict[str, ClipSet] = field(default_factory=dict)  # rendered clips, by name
     real: bool = False  # evaluate on EgoGestAR where it is there
     clips_per_job: int = 10  # clips that one process renders
+    fingertips: FingertipConfig = field(default_factory=FingertipConfig)  # the networks for real video
     diversity: DiversityConfig = field(default_factory=DiversityConfig)  # the study of training places
     rerendered_frames: int = 20  # frames of the first set that are rendered again and compared, at least
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)  # the classifier of trajectories

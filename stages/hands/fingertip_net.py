@@ -4,12 +4,17 @@ The coordinates are the mean of the normalised heatmap, so that the loss is on p
 DrawInAir; the heatmap itself is pulled towards a Gaussian about the tip.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stages.lib.core.artifacts import read_json
+from stages.lib.core.errors import InputError
 from stages.lib.training.device import channels_last_, mixed_precision
 
 STRIDE = 4  # of the heatmap
@@ -75,10 +80,21 @@ def fingertip_loss(logits: Tensor, place: Tensor) -> Tensor:
     return 0.2 * entropy + 5 * distance
 
 
+Batches = Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
+
+
 def train_fingertips(
-    batches: "BatchSource", *, schedule: FingertipSchedule, seed: int, device: torch.device
+    batches: Batches,
+    *,
+    schedule: FingertipSchedule,
+    seed: int,
+    device: torch.device,
+    advance: Callable[[], None] | None = None,
 ) -> nn.Module:
-    """A trained network. `batches(step, size, generator)` gives frames (size, 3, h, w) in -1..1 and tips (size, 2)."""
+    """A trained network. `batches(step, size, generator)` gives frames (size, 3, h, w) in -1..1 and tips (size, 2).
+
+    advance  called after each step
+    """
     torch.manual_seed(seed)
     model = channels_last_(FingertipNet().to(device)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
@@ -95,7 +111,27 @@ def train_fingertips(
         loss.backward()
         optimiser.step()
         rates.step()
+        if advance is not None:
+            advance()
     return model.eval()
+
+
+def read_fingertip_nets(weights: str, info: str) -> dict[int, nn.Module]:
+    """seed -> network, in evaluation mode. Raises InputError where the two files do not fit."""
+    record = read_json(info)
+    found = {}
+    try:
+        state = load_file(weights)
+        for seed in record["config"]["seeds"]:
+            model = channels_last_(FingertipNet())
+            own = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{seed}.")}
+            model.load_state_dict(own)
+            found[int(seed)] = model.eval()
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{weights} does not hold the networks of {info} ({' '.join(str(error).split())[:150]}); train them again"
+        ) from error
+    return found
 
 
 @torch.inference_mode()

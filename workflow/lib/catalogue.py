@@ -108,9 +108,9 @@ class Catalogue:
         hands = self.settings.hands
         return list(range(-(-hands.sets[name].clips // hands.clips_per_job)))
 
-    def trajectory_sets(self) -> list[str]:
-        """Splits of real trajectories that are there: those of EgoGestAR, or none."""
-        return [] if "egogestar" in self.unavailable or not self.settings.hands.real else ["test"]
+    def real_gestures(self) -> bool:
+        """Whether the recogniser is evaluated on EgoGestAR, and the set is there."""
+        return self.settings.hands.real and "egogestar" not in self.unavailable
 
     def mixed_technique(self) -> Technique:
         """The technique of the search for mixed formats."""

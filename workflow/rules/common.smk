@@ -46,6 +46,11 @@ PARTS = {
                 "egogestvid/parts/measure_labels.json",
                 "egogestvid/parts/verify_rerender.json",
                 *(
+                    ["egogestvid/parts/measure_recognition.json"]
+                    if CATALOGUE.real_gestures()
+                    else []
+                ),
+                *(
                     ["egogestvid/parts/measure_diversity.json"]
                     if SETTINGS.hands.diversity.datasets
                     else []

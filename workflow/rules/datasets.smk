@@ -89,6 +89,27 @@ rule prepare_trajectories:
         " --info {output.info} > {log} 2>&1"
 
 
+rule prepare_videos:
+    input:
+        manifest="data/raw/{dataset}/source.json",
+    output:
+        # copies of what may not be passed on
+        videos=directory(none("data/prepared/{dataset}/videos")),
+    log:
+        "data/logs/prepare_videos/{dataset}.log",
+    benchmark:
+        "data/benchmarks/prepare_videos/{dataset}.tsv"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        code=code_of("datasets.prepare_videos"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.datasets.prepare_videos --manifest {input.manifest} --videos {output.videos}"
+        " > {log} 2>&1"
+
+
 rule prepare_pretrained:
     input:
         manifest="data/raw/{model}/source.json",

@@ -286,6 +286,84 @@ rule classify_trajectories:
         " --trajectories {input.trajectories} --table {output.table} > {log} 2>&1"
 
 
+rule train_fingertips:
+    input:
+        layers=[
+            f"data/rendered/{{scale}}/{name}/layers-{job}.npz"
+            for name in SETTINGS.hands.sets
+            for job in CATALOGUE.render_jobs(name)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
+    output:
+        weights=dvc("results/{scale}/egogestvid/models/fingertips/weights.safetensors"),
+        info=dvc("results/{scale}/egogestvid/models/fingertips/fingertips.json"),
+    log:
+        "results/{scale}/logs/train_fingertips.log",
+    benchmark:
+        "results/{scale}/benchmarks/train_fingertips.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=verbatim(to_json(SETTINGS.hands.fingertips)),
+        code=code_of("hands.train_fingertips"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.train_fingertips --layers {input.layers} --panoramas {input.panoramas}"
+        " --config {params.config:q} --device {resources.device} --weights {output.weights} --info {output.info}"
+        " > {log} 2>&1"
+
+
+rule recognise_videos:
+    input:
+        videos="data/prepared/egogestar/videos",
+        fingertips="results/{scale}/egogestvid/models/fingertips/weights.safetensors",
+        fingertips_info="results/{scale}/egogestvid/models/fingertips/fingertips.json",
+        classifier="results/{scale}/egogestvid/models/trajectories/weights.safetensors",
+        classifier_info="results/{scale}/egogestvid/models/trajectories/classifier.json",
+    output:
+        table=dvc("results/{scale}/egogestvid/tables/videos.csv"),
+    log:
+        "results/{scale}/logs/recognise_videos.log",
+    benchmark:
+        "results/{scale}/benchmarks/recognise_videos.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_of("hands.recognise_videos"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.recognise_videos --videos {input.videos} --fingertips {input.fingertips}"
+        " --fingertips-info {input.fingertips_info} --classifier {input.classifier}"
+        " --classifier-info {input.classifier_info} --table {output.table} > {log} 2>&1"
+
+
+rule measure_recognition:
+    input:
+        trajectories="results/{scale}/egogestvid/tables/trajectories/test.csv",
+        videos="results/{scale}/egogestvid/tables/videos.csv",
+    output:
+        measurements=dvc("results/{scale}/egogestvid/parts/measure_recognition.json"),
+    log:
+        "results/{scale}/logs/measure_recognition.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_recognition.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("hands.measure_recognition"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.measure_recognition --trajectories {input.trajectories}"
+        " --videos {input.videos} --measurements {output.measurements} > {log} 2>&1"
+
+
 rule plot_contact_sheet:
     input:
         datasets=[
@@ -323,8 +401,5 @@ rule egogestvid:
             else []
         ),
         f"results/{SCALE}/egogestvid/measurements.json",
-        expand(
-            "results/{scale}/egogestvid/tables/trajectories/{split}.csv",
-            scale=SCALE,
-            split=CATALOGUE.trajectory_sets(),
-        ),
+        f"results/{SCALE}/egogestvid/models/fingertips/fingertips.json",
+        f"results/{SCALE}/egogestvid/models/trajectories/classifier.json",
