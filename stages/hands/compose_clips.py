@@ -11,6 +11,7 @@ python -m stages.hands.compose_clips --layers part-0.npz part-1.npz --panoramas 
 import argparse
 import shutil
 import tempfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ SKELETON += [[0, 4 * finger + 1] for finger in range(5)]
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     layers = joined([read_layers(path) for path in args.layers])
+    if args.flat:
+        layers = flattened(layers)
     panoramas = np.load(args.panoramas, allow_pickle=False)
     target = Path(args.dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +59,14 @@ def main(argv: list[str] | None = None) -> None:
         folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def flattened(layers: Layers) -> Layers:
+    """The same arms in one colour each, without light and shade: a control of how much realism is worth."""
+    alpha = layers.rgba[..., 3:].astype(np.float32)
+    total = np.maximum(alpha.sum((1, 2), keepdims=True), 1)
+    colour = layers.rgba[..., :3].astype(np.float32).sum((1, 2), keepdims=True) / total
+    return replace(layers, rgba=np.concatenate([colour * alpha, alpha], axis=-1).astype(np.float16))
 
 
 def compose(layers: Layers, panoramas: Any, folder: Path, *, seed: int, fps: float) -> dict[str, Any]:
@@ -185,6 +196,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
     parser.add_argument("--seed", type=int, default=0, help="of exposure, noise and compression")
     parser.add_argument("--fps", type=float, default=8, help="of the videos")
+    parser.add_argument("--flat", action="store_true", help="arms in one flat colour, as a control")
     parser.add_argument("--dataset", required=True, help="folder to write")
     return parser.parse_args(argv)
 
