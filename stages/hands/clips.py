@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.hands.arm import Array, RestArm, unit
-from stages.hands.config import DYNAMIC, STATIC, ClipSet, RenderConfig
+from stages.hands.clip_config import DYNAMIC, STATIC, ClipSet, RenderConfig
 from stages.hands.gestures import draw_gesture
 from stages.hands.identities import Identity, draw_identity
 from stages.hands.scenes import Camera, ClipGeometry, Stance, clip_geometry, head_rotation, smooth_walk

@@ -1,7 +1,7 @@
 """An independent judge of rendered hands: does MediaPipe's hand model find them, and where does it put the keypoints?
 
-python -m stages.hands.judge_hands --datasets a/dataset b/dataset --flat a/flat b/flat --videos data/prepared/egogestar/videos
-    --frames 200 --table judged.csv
+python -m stages.hands.judge_hands --datasets a/dataset b/dataset --flat a/flat b/flat
+    --videos data/prepared/egogestar/videos --frames 200 --table judged.csv
 
 Runs in the environment `oracles`. Frames are drawn at random over all sets; the same frames with a flat-shaded hand over
 the same backgrounds, and frames of the real videos of development, are controls. The table has a row a frame: found,

@@ -25,8 +25,8 @@ os.sched_setaffinity(0, _CORES)
 import numpy as np  # noqa: E402
 
 from stages.hands.arm import ArmAsset, read_asset, shaped  # noqa: E402
+from stages.hands.clip_config import ClipSet, RenderConfig  # noqa: E402
 from stages.hands.clips import Clip, draw_clip  # noqa: E402
-from stages.hands.config import ClipSet, RenderConfig  # noqa: E402
 from stages.hands.layers import Layers, joined, read_layers, write_layers  # noqa: E402
 from stages.hands.render.blender import HandScene, RenderSettings  # noqa: E402
 from stages.hands.skin import paint  # noqa: E402

@@ -20,8 +20,8 @@ import bpy
 import numpy as np
 
 from stages.hands.arm import read_asset
+from stages.hands.clip_config import ClipSet, RenderConfig
 from stages.hands.clips import draw_clip
-from stages.hands.config import ClipSet, RenderConfig
 from stages.hands.layers import Layers, read_layers
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run

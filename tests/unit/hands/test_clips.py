@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from stages.hands.clip_config import DYNAMIC, ClipSet, RenderConfig
 from stages.hands.clips import draw_clip
-from stages.hands.config import DYNAMIC, ClipSet, RenderConfig
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError
 
