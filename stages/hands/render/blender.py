@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A hand in Blender: mesh, skin, sleeve, light, camera, and one rendered layer a frame."""
 
 import tempfile

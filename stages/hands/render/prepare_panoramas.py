@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The panoramas that come with Blender's module as one file of arrays: eight studio lights (CC0) and StinsonBeach.
 
 python -m stages.hands.render.prepare_panoramas --panoramas data/prepared/panoramas/panoramas.npz

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Render clips of hands as layers without background.
 
 python -m stages.hands.render.render_clips --arm data/prepared/makehuman-arm/arm.npz --panoramas panoramas.npz

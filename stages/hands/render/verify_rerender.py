@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Claim G3: clips rendered again, by another process and in another order, are the same bit for bit.
 
 python -m stages.hands.render.verify_rerender --arm arm.npz --panoramas panoramas.npz --set train --config '{...}'

@@ -1,0 +1,165 @@
+"""From composites to gestures: tips stay with their hands, tracks are read from videos, answers become measurements."""
+
+import json
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from stages.hands import measure_diversity, measure_recognition, plot_diversity
+from stages.hands.composites import CompositeSource, Hands, cut_out, draw_backgrounds, drawn_scene
+from stages.hands.gestures import draw_gesture
+from stages.hands.recognise_videos import read_index
+from stages.hands.trajectories import longest_run
+from stages.hands.videos import classify, read_video, track
+from stages.lib.core.errors import InputError
+from tests.unit.hands.test_datasets_of_clips import WIDTH, flat_hand
+
+
+def test_hands_are_cut_out_with_their_tips_and_exposed_alike():
+    layers = flat_hand()
+    layers.rgba[1, ..., :3] *= 0.05  # a clip in the dark
+    hands = cut_out(layers)
+    assert hands.rgba.shape == (4, 4, 144, 192)
+    torch.testing.assert_close(hands.tips[:, 0] * WIDTH, torch.tensor([30.0, 35, 40, 45]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        hands.rgba[0, :3].amax((1, 2)), hands.rgba[1, :3].amax((1, 2)), atol=0.02, rtol=0
+    )
+    layers.keypoints[0, :, 0] = 9.0
+    assert len(cut_out(layers).tips) == 3
+
+
+def test_composites_put_the_tip_where_they_say():
+    """A black dot on a white hand marks the tip; backgrounds are white too."""
+    rgba = torch.ones(1, 4, 144, 192)
+    rgba[:, :3, 68:77, 92:101] = 0
+    hands = Hands(rgba=rgba, tips=torch.tensor([[96.5 / 192, 72.5 / 144]]))
+    source = CompositeSource(hands, torch.ones(2, 3, 96, 128))
+    frames, tips = source(0, 200, torch.Generator().manual_seed(0))
+    checked = 0
+    for frame, (x, y) in zip(frames.mean(1), tips, strict=True):
+        if not (0.1 < x < 0.9 and 0.1 < y < 0.9):
+            continue
+        dark = torch.nonzero(frame < (frame.min() + frame.median()) / 2).double().mean(0)
+        assert abs((dark[1] + 0.5) / 128 - x) < 1.2 / 128
+        assert abs((dark[0] + 0.5) / 96 - y) < 1.2 / 96
+        checked += 1
+    assert checked > 100
+    # tips come to all parts of the picture
+    assert tips.std(0).min() > 0.15
+
+
+def test_backgrounds_are_of_many_kinds_and_follow_their_seed():
+    panoramas = {"grey": np.full((32, 64, 3), 0.5, np.float32)}
+    first, again = (draw_backgrounds(panoramas, 6, np.random.default_rng(0)) for _ in range(2))
+    torch.testing.assert_close(first, again)
+    assert first.shape == (6, 3, 96, 128)
+    assert ((first >= 0) & (first <= 1)).all()
+    scenes = [drawn_scene(np.random.default_rng(i), 64, 48) for i in range(40)]
+    lightness = np.array([scene.mean() for scene in scenes])
+    assert lightness.min() < 0.3 < 0.6 < lightness.max()
+
+
+class Marked(nn.Module):
+    """Stands in for a fingertip network: its heatmap is the frames' brightness."""
+
+    def forward(self, x):
+        return 40 * nn.functional.avg_pool2d(x, 4).mean(1)
+
+
+def write_video(path, points, size=(160, 120)):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.options = {"crf": "10"}
+        for x, y in points:
+            frame = np.full((size[1], size[0], 3), 20, np.uint8)
+            frame[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = 250
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_a_track_follows_what_moves_in_a_video(tmp_path):
+    path = draw_gesture("star", np.random.default_rng(0))
+    points = [20, 10] + [110, 90] * path.at(np.linspace(0, path.duration_s, 60))
+    write_video(tmp_path / "v.mp4", points)
+    frames, times, size = read_video(tmp_path / "v.mp4")
+    assert (len(frames), size) == (60, (160, 120))
+    assert times[10] == pytest.approx(1.0)
+    found = track(Marked(), frames, times, size, trusted=0.3)
+    assert len(found.points) > 50
+    nearest = [np.hypot(*(points - p).T).min() for p in found.points]
+    assert np.median(nearest) < 3
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        read_video(tmp_path / "x.mp4")
+
+
+def test_a_still_track_shows_no_gesture():
+    np.testing.assert_allclose(classify(nn.Identity(), np.zeros((5, 2))), 0.1)
+
+
+def test_a_jump_starts_a_new_drawing_and_a_fast_stroke_does_not():
+    line = np.stack([np.linspace(0, 1, 20), np.zeros(20)], axis=1)
+    later = line + np.array([0, 0.1])
+    twice = np.concatenate([line, later])
+    np.testing.assert_array_equal(longest_run(twice), later)
+    np.testing.assert_array_equal(longest_run(line), line)
+    coarse = line[::5]
+    np.testing.assert_array_equal(longest_run(coarse), coarse)
+
+
+def test_the_lowest_number_of_each_gesture_serves_development(tmp_path):
+    rows = [
+        ("tick_12", "tick", 12),
+        ("tick_3", "tick", 3),
+        ("up_1", "up", 1),
+        ("unclassified_2", "unclassified", 2),
+    ]
+    table = pd.DataFrame([{"file": f"{a}.mp4", "gesture": b, "number": c} for a, b, c in rows])
+    table.to_csv(tmp_path / "index.csv", index=False)
+    index = read_index(tmp_path)
+    assert dict(zip(index["file"], index["development"], strict=True)) == {
+        "tick_3.mp4": True, "tick_12.mp4": False, "up_1.mp4": True
+    }  # fmt: skip
+
+
+def test_recognition_is_measured_on_unseen_videos_alone(tmp_path):
+    trajectories = pd.DataFrame(
+        [(seed, "up", answer, n) for seed in (0, 1, 2) for answer, n in (("up", 9), ("down", 1))],
+        columns=["seed", "gesture", "answer", "count"],
+    )
+    videos = pd.DataFrame(
+        [(f"up_{i}", "up", "up" if i != 3 else "down", seed, i == 0) for seed in (0, 1, 2) for i in range(5)],
+        columns=["file", "gesture", "answer", "seed", "development"],
+    )
+    trajectories.to_csv(tmp_path / "t.csv", index=False)
+    videos.to_csv(tmp_path / "v.csv", index=False)
+    tables = ["--trajectories", str(tmp_path / "t.csv"), "--videos", str(tmp_path / "v.csv")]
+    measure_recognition.main([*tables, "--draws", "50", "--measurements", str(tmp_path / "m.json")])
+    first, second = json.loads((tmp_path / "m.json").read_text())
+    assert (first["claim"], first["value"], first["n"]) == ("G11", pytest.approx(0.9), 10)
+    assert (second["claim"], second["value"], second["n"]) == ("G12", 0.75, 4)
+    assert second["controls"]["videos of development"] == 1
+    assert len(second["resamples"]) == 50
+    assert min(second["resamples"]) < 0.75 < max(second["resamples"])
+
+
+def test_the_gain_of_diversity_is_paired_by_seed(tmp_path):
+    table = pd.DataFrame(
+        [
+            {"places": p, "seed": s, "n": 70, "held_out_mean_px": 30 / p + s, "train_px": 2.0}
+            for p in (1, 2, 4) for s in (0, 1, 2)
+        ]
+    )  # fmt: skip
+    table.to_csv(tmp_path / "d.csv", index=False)
+    measure_diversity.main(["--table", str(tmp_path / "d.csv"), "--measurements", str(tmp_path / "m.json")])
+    (found,) = json.loads((tmp_path / "m.json").read_text())
+    assert [sample["value"] for sample in found["samples"]] == [22.5] * 3
+    assert found["controls"]["doublings that lower the mean error"] == 2
+    figure = ["--figure", str(tmp_path / "f.svg"), "--drawn", str(tmp_path / "f.csv")]
+    plot_diversity.main(["--table", str(tmp_path / "d.csv"), *figure])
+    assert pd.read_csv(tmp_path / "f.csv")["held_out_mean_px_mean"].tolist() == pytest.approx([31, 16, 8.5])
