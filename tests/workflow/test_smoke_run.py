@@ -109,6 +109,29 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 **BELOW_MEASUREMENTS,
             },
         ),
+        # another camera takes new pictures of the hands that are rendered already
+        (
+            "stages/hands/camera_look.py",
+            END_OF_DOC,
+            EDITED,
+            {
+                "compose_clips": 1,
+                "validate_clips": 1,
+                "measure_labels": 1,
+                "plot_contact_sheet": 1,
+                "study_diversity": 1,
+                "measure_diversity": 1,
+                "plot_diversity": 1,
+                "train_fingertips": 1,
+                **BELOW_MEASUREMENTS,
+            },
+        ),
+        (
+            "config/smoke.yaml",
+            "rerendered_frames: 1",
+            "rerendered_frames: 2",
+            {"verify_rerender": 1, **BELOW_MEASUREMENTS},
+        ),
         # the second layer table and its two estimates, nothing else
         (
             "config/smoke.yaml",

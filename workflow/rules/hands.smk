@@ -89,6 +89,58 @@ rule compose_clips:
         " --seed {params.seed} --dataset {output.dataset} > {log} 2>&1"
 
 
+rule flatten_clips:
+    input:
+        layers=lambda wc: [
+            f"data/rendered/{wc.scale}/{wc.clips}/layers-{job}.npz"
+            for job in CATALOGUE.render_jobs(wc.clips)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
+    output:
+        dataset=directory(none("data/rendered/{scale}/{clips}/flat")),
+    log:
+        "results/{scale}/logs/flatten_clips/{clips}.log",
+    benchmark:
+        "results/{scale}/benchmarks/flatten_clips/{clips}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        code=code_of("hands.compose_clips"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.compose_clips --flat --layers {input.layers} --panoramas {input.panoramas}"
+        " --seed {params.seed} --dataset {output.dataset} > {log} 2>&1"
+
+
+rule judge_hands:
+    input:
+        datasets=[
+            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+        ],
+        flat=[f"data/rendered/{{scale}}/{name}/flat" for name in SETTINGS.hands.sets],
+        videos=["data/prepared/egogestar/videos"] if CATALOGUE.real_gestures() else [],
+    output:
+        table=dvc("results/{scale}/egogestvid/tables/mediapipe.csv"),
+    log:
+        "results/{scale}/logs/judge_hands.log",
+    benchmark:
+        "results/{scale}/benchmarks/judge_hands.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        videos=lambda wc, input: f"--videos {input.videos}" if input.videos else "",
+        code=code_of("hands.judge_hands"),
+        env=env_of("oracles"),
+    shell:
+        "envs/py oracles -m stages.hands.judge_hands --datasets {input.datasets} --flat {input.flat} {params.videos}"
+        " --table {output.table} > {log} 2>&1"
+
+
 rule validate_clips:
     input:
         dataset="data/rendered/{scale}/{clips}/dataset",
