@@ -63,6 +63,19 @@ class FingertipConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+    """Motion images of rendered hands: one picture a gesture, for a classifier of images."""
+
+    train: int = 4000  # images to train on
+    test: int = 1000  # images to test on
+    seed: int = 0  # of all that is drawn at random
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.test) < 1:
+            raise ValueError(f"train is {self.train} and test {self.test}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandsConfig:
     """Section `hands` of the configuration."""
 
@@ -71,6 +84,7 @@ class HandsConfig:
     real: bool = False  # evaluate on EgoGestAR where it is there
     clips_per_job: int = 10  # clips that one process renders
     fingertips: FingertipConfig = field(default_factory=FingertipConfig)  # the networks for real video
+    motion: MotionConfig = field(default_factory=MotionConfig)  # gestures as single pictures
     diversity: DiversityConfig = field(default_factory=DiversityConfig)  # the study of training places
     rerendered_frames: int = 20  # frames of the first set that are rendered again and compared, at least
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)  # the classifier of trajectories

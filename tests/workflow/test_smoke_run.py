@@ -123,6 +123,7 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "measure_diversity": 1,
                 "plot_diversity": 1,
                 "train_fingertips": 1,
+                "make_motion_images": 2,
                 **BELOW_MEASUREMENTS,
             },
         ),

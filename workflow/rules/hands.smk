@@ -369,6 +369,40 @@ rule train_fingertips:
         " > {log} 2>&1"
 
 
+rule make_motion_images:
+    input:
+        layers=[
+            f"data/rendered/{{scale}}/{name}/layers-{job}.npz"
+            for name in SETTINGS.hands.sets
+            for job in CATALOGUE.render_jobs(name)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
+    output:
+        images=dvc("data/rendered/{scale}/motion/{split}/images.npy"),
+        labels=dvc("data/rendered/{scale}/motion/{split}/labels.npy"),
+        info=dvc("data/rendered/{scale}/motion/{split}/dataset.json"),
+    log:
+        "results/{scale}/logs/make_motion_images/{split}.log",
+    benchmark:
+        "results/{scale}/benchmarks/make_motion_images/{split}.tsv"
+    wildcard_constraints:
+        split="train|test",
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        size=lambda wc: getattr(SETTINGS.hands.motion, wc.split),
+        seed=SETTINGS.hands.motion.seed,
+        folder=lambda wc, output: parent_of(output.info),
+        code=code_of("hands.make_motion_images"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.make_motion_images --layers {input.layers} --panoramas {input.panoramas}"
+        " --split {wildcards.split} --count {params.size} --seed {params.seed} --folder {params.folder}"
+        " > {log} 2>&1"
+
+
 rule recognise_videos:
     input:
         videos="data/prepared/egogestar/videos",
@@ -454,4 +488,9 @@ rule egogestvid:
         ),
         f"results/{SCALE}/egogestvid/measurements.json",
         f"results/{SCALE}/egogestvid/models/fingertips/fingertips.json",
+        expand(
+            "data/rendered/{scale}/motion/{split}/dataset.json",
+            scale=SCALE,
+            split=["train", "test"],
+        ),
         f"results/{SCALE}/egogestvid/models/trajectories/classifier.json",

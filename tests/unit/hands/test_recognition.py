@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from stages.hands import measure_diversity, measure_recognition, plot_diversity
+from stages.hands import make_motion_images, measure_diversity, measure_recognition, plot_diversity
 from stages.hands.composites import CompositeSource, Hands, cut_out, draw_backgrounds, drawn_scene
 from stages.hands.gestures import draw_gesture
+from stages.hands.layers import write_layers
+from stages.hands.motion_images import draw_motion_images, motion_image
 from stages.hands.recognise_videos import read_index
 from stages.hands.trajectories import longest_run
 from stages.hands.videos import classify, read_video, track
 from stages.lib.core.errors import InputError
+from stages.lib.core.prepared import read_images
 from tests.unit.hands.test_datasets_of_clips import WIDTH, flat_hand
 
 
@@ -61,6 +64,30 @@ def test_backgrounds_are_of_many_kinds_and_follow_their_seed():
     scenes = [drawn_scene(np.random.default_rng(i), 64, 48) for i in range(40)]
     lightness = np.array([scene.mean() for scene in scenes])
     assert lightness.min() < 0.3 < 0.6 < lightness.max()
+
+
+def test_motion_images_show_what_moved_in_its_order(tmp_path):
+    frames = torch.full((9, 3, 96, 128), 0.2)
+    for i in range(9):  # a block that goes from left to right over a still background with an edge
+        frames[i, :, 40:56, 8 + 12 * i : 20 + 12 * i] = 0.9
+    frames[:, :, :20] = 0.7
+    image = motion_image(frames)
+    assert image[:13].max() == 0  # the background is gone
+    columns = image[28:36].astype(float).mean(0)  # (64, 3)
+    centres = (columns * np.arange(64)[:, None]).sum(0) / columns.sum(0)
+    assert centres[0] < centres[1] < centres[2]
+    hands = cut_out(flat_hand())
+    write_layers(tmp_path / "l.npz", flat_hand())
+    np.savez(tmp_path / "p.npz", grey=np.full((16, 32, 3), 0.4, np.float16))
+    arguments = ["--layers", str(tmp_path / "l.npz"), "--panoramas", str(tmp_path / "p.npz"), "--count", "20"]
+    make_motion_images.main([*arguments, "--split", "train", "--folder", str(tmp_path / "m")])
+    split = read_images(tmp_path / "m")
+    assert split.images.shape == (20, 64, 64, 3)
+    assert np.bincount(split.labels).tolist() == [2] * 10
+    assert split.images.max() > 60
+    images, labels = draw_motion_images(hands, torch.full((1, 3, 96, 128), 0.5), 10, np.random.default_rng(0))
+    assert images.shape == (10, 64, 64, 3)
+    assert labels.tolist() == list(range(10))
 
 
 class Marked(nn.Module):
