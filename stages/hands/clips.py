@@ -1,6 +1,8 @@
 """A clip from its number: who, what gesture, where, in what light, and the geometry of every frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -54,6 +56,8 @@ class Clip:
         )
 
 
+T = TypeVar("T")
+
 # from the elbow to the keypoint that follows the path, on a small arm: the fingertip, or a knuckle in a still pose
 REACH_POINTING_M = 0.36
 REACH_M = dict.fromkeys(STATIC, 0.27)
@@ -62,16 +66,17 @@ STANCES_TRIED = 100  # before an arm that ends in the picture is taken
 
 
 def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int) -> Clip:
-    """Clip `number` of a set. Gestures, tones and panoramas go round in turn, from a start of the set's own."""
+    """Clip `number` of a set. Gestures, tones and panoramas are dealt from shuffled decks, one after the other."""
     rng = generator(config.seed, "clip", set_name, number)
-    turn = number + int(
-        generator(config.seed, "start", set_name).integers(len(config.gestures) * len(config.tones))
-    )
-    gesture = config.gestures[turn % len(config.gestures)]
+
+    def dealt(what: str, deck: Sequence[T]) -> T:
+        order = generator(config.seed, "deck", set_name, what, number // len(deck)).permutation(len(deck))
+        return deck[order[number % len(deck)]]
+
+    gesture = dealt("gesture", config.gestures)
     identity = draw_identity(
         rng,
-        # each round of gestures shifts the others by one, so that every pair of values comes up
-        tone=config.tones[(turn + turn // len(config.gestures)) % len(config.tones)],
+        tone=dealt("tone", config.tones),
         left=bool(rng.random() < config.left_share),
         sleeve=bool(rng.random() < config.sleeve_share),
     )
@@ -86,7 +91,7 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
         stance = draw_stance(gesture, rng)
         if elbow_outside(path_m[:, 1], stance, camera, reach_m=REACH_M.get(gesture, REACH_POINTING_M)):
             break
-    panorama = config.panoramas[(turn + turn // len(config.panoramas)) % len(config.panoramas)]
+    panorama = dealt("panorama", config.panoramas)
     # all clips of a set look about the same way in a panorama, as a wearer who stays in one place does
     place = generator(config.seed, "place", set_name, panorama).uniform(-180, 180)
     yaw = np.radians(place + rng.uniform(-config.turn_deg, config.turn_deg))
@@ -129,7 +134,7 @@ def draw_path(
         times = np.linspace(0, 2, frames)
         middle = np.array([rng.uniform(0.3, 0.7) * camera.width_px, rng.uniform(0.3, 0.6) * camera.height_px])
         drift = smooth_walk(frames + 1, 2, 0.04 * camera.height_px, rng)
-        speed = np.diff(drift, axis=0) / max(times[-1] / max(frames - 1, 1), 1e-6)
+        speed = np.diff(drift, axis=0) / _step_s(times)
         xy = (
             middle + drift[:-1, None] + speed[:, None] * (shutter_s * np.array([-0.5, 0, 0.5]))[None, :, None]
         )
@@ -144,7 +149,9 @@ def draw_stance(gesture: str, rng: np.random.Generator) -> Stance:
     dorsal = np.array([rng.uniform(-0.15, 0.55), rng.uniform(-0.1, 0.35), 1.0])
     wrist = np.array([rng.uniform(-28, 4), rng.uniform(-24, 10), rng.uniform(-12, 12)])
     if gesture == "thumbs_up":
-        dorsal = np.array([1.0, rng.uniform(-0.1, 0.3), rng.uniform(0.1, 0.5)])
+        # the forearm points away from the viewer, the back of the hand to its own side
+        elbow = np.array([rng.uniform(0.10, 0.26), rng.uniform(-0.30, -0.18), rng.uniform(-0.12, 0.02)])
+        dorsal = np.array([1.0, rng.uniform(-0.2, 0.2), rng.uniform(0.0, 0.4)])
     if gesture == "palm" and rng.random() < 0.5:
         dorsal = np.array([rng.uniform(-0.2, 0.2), rng.uniform(-0.3, 0.1), -1.0])
     jitter = rng.normal(0, 3, (5, 4)) * np.array([1, 0.8, 1, 0.6])
@@ -167,8 +174,7 @@ def draw_head(times_s: Array, shutter_s: float, rng: np.random.Generator, *, yaw
     """(F, 2, 3, 3) where the head looks as the shutter opens and closes: one direction, and a sway of a degree."""
     pitch, roll = np.radians(rng.uniform(-28, -2)), np.radians(rng.normal(0, 3))
     sway = smooth_walk(len(times_s) + 1, 3, np.radians(1.2), rng, knots=max(4, len(times_s) // 4))
-    step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 1.0
-    speed = np.diff(sway, axis=0) / max(step_s, 1e-6)
+    speed = np.diff(sway, axis=0) / _step_s(times_s)
     angles = sway[:-1, None] + speed[:, None] * (shutter_s * np.array([-0.5, 0.5]))[None, :, None]
     angles = angles + np.array([yaw, pitch, roll])
     return head_rotation(angles[..., 0], angles[..., 1], angles[..., 2])
@@ -183,3 +189,8 @@ def draw_lamp(rng: np.random.Generator) -> Lamp:
         angle_rad=float(rng.uniform(0.1, 0.6)),
         colour=(1.0, float(rng.uniform(0.85, 1)), float(rng.uniform(0.7, 1))),
     )
+
+
+def _step_s(times_s: Array) -> float:
+    """Time from frame to frame; 1 s for a single one."""
+    return float(times_s[1] - times_s[0]) if len(times_s) > 1 else 1.0

@@ -42,7 +42,7 @@ POSES: Mapping[str, Pose] = {
         thumb=(24, -14, 40, 45), index=_curled(0.97), middle=_curled(), ring=_curled(), pinky=_curled(0.98)
     ),
     "thumbs_up": Pose(
-        thumb=(-14, 22, -8, -12), index=_curled(0.97), middle=_curled(), ring=_curled(), pinky=_curled(0.98)
+        thumb=(-10, 38, -8, -12), index=_curled(0.97), middle=_curled(), ring=_curled(), pinky=_curled(0.98)
     ),
     "pinch": Pose(
         thumb=(20, 4, 20, 28), index=(46, 4, 46, 26), middle=(26, 0, 32, 18), ring=(20, 0, 26, 14),

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from stages.hands.arm import FINGERTIPS, INDEX_TIP, KEYPOINT_NAMES, Array, PosedArm, RestArm, posed, unit
 from stages.hands.poses import POSES, rotations
 
-WRIST, MIDDLE_MCP, THUMB_TIP = (KEYPOINT_NAMES.index(n) for n in ("wrist", "middle_mcp", "thumb_tip"))
-SHUTTER = 0.5  # share of the time between two frames during which the shutter is open (180 degrees)
+MIDDLE_MCP = KEYPOINT_NAMES.index("middle_mcp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class ClipGeometry:
 
 
 # the keypoint that follows the path, by pose; others: the middle knuckle
-ANCHORS: Mapping[str, int] = {"point": INDEX_TIP, "thumbs_up": THUMB_TIP}
+ANCHORS: Mapping[str, int] = {"point": INDEX_TIP}
 
 
 def place(arm: PosedArm, *, anchor: int, target: Array, elbow: Array, dorsal: Array) -> tuple[Array, Array]:
