@@ -41,7 +41,10 @@ def depth_map(layers: Layers, index: int, mask: NDArray[np.uint8]) -> NDArray[np
         )  # fmt: skip
         found = missing & np.isfinite(nearest)
         if not found.any():
-            break  # an island of the mask without any depth
+            # an island that motion blur has torn off, or a hand that is all blur: as far as the rest of the arm
+            seen = depth[np.isfinite(depth)]
+            depth[missing] = np.median(seen) if len(seen) else -layers.keypoints[index, :, 2].mean()
+            break
         depth[found] = nearest[found]
     return depth
 

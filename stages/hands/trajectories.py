@@ -56,6 +56,8 @@ def longest_run(points: Array) -> Array:
     Where a tracker loses the finger and starts anew, or a record holds a gesture twice, as a quarter of EgoGestAR's
     training records of the caret do, one piece is one drawing.
     """
+    if len(points) < 2:
+        return points
     steps = np.hypot(*np.diff(points, axis=0).T)
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     far = max(JUMP_SIZE * float(np.ptp(points, axis=0).max()), JUMP_STEPS * usual)

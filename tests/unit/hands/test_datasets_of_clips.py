@@ -160,6 +160,11 @@ def test_outline_pixels_take_a_neighbours_depth():
     depth = depth_map(layers, 0, mask)
     assert np.isfinite(depth[mask > 0]).all()
     assert np.isinf(depth[mask == 0]).all()
+    # an island without any depth, and a hand without any
+    layers.rgba[0, 2:4, 70:72] = 1
+    assert depth_map(layers, 0, class_mask(layers, 0))[2, 70] == DEPTH
+    layers.depth_m[0] = np.inf
+    np.testing.assert_allclose(depth_map(layers, 0, mask)[mask > 0], DEPTH + 0.005, atol=1e-6)
 
 
 def test_tight_boxes_by_exhaustion():

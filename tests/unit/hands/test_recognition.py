@@ -126,6 +126,7 @@ def test_a_track_follows_what_moves_in_a_video(tmp_path):
 
 
 def test_a_still_track_shows_no_gesture():
+    np.testing.assert_allclose(classify(nn.Identity(), np.zeros((0, 2))), 0.1)
     np.testing.assert_allclose(classify(nn.Identity(), np.zeros((5, 2))), 0.1)
 
 
