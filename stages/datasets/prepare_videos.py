@@ -2,7 +2,7 @@
 
 python -m stages.datasets.prepare_videos --manifest data/raw/egogestar/source.json --videos data/prepared/egogestar/videos
 
-index.csv  file, gesture, number; files are named GESTURE_NUMBER.mp4. They may not be redistributed.
+index.csv  file, gesture, number, sha256; files are named GESTURE_NUMBER.mp4. They may not be redistributed.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.datasets.prepare import read_manifest
+from stages.lib.core.artifacts import file_digest
 from stages.lib.core.errors import InputError, run
 
 
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
             stem = Path(name).stem
             gesture, _, number = stem.rpartition("_")
             shutil.copyfile(raw / name, folder / f"{stem}.mp4")
-            rows.append({"file": f"{stem}.mp4", "gesture": gesture, "number": int(number)})
+            digest = file_digest(folder / f"{stem}.mp4")
+            rows.append({"file": f"{stem}.mp4", "gesture": gesture, "number": int(number), "sha256": digest})
         pd.DataFrame(rows).to_csv(folder / "index.csv", index=False)
         shutil.rmtree(args.videos, ignore_errors=True)
         folder.rename(args.videos)

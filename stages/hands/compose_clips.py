@@ -27,7 +27,7 @@ from stages.hands.camera_look import LUMINANCE, Picture, auto_exposure, draw_loo
 from stages.hands.layers import Layers, joined, read_layers
 from stages.hands.scenes import Camera
 from stages.hands.skin import tone_albedo
-from stages.lib.core.artifacts import write_json
+from stages.lib.core.artifacts import file_digest, value_digest, write_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
         for name in ("frames", "masks", "depth", "videos"):
             (folder / name).mkdir()
         coco = compose(layers, panoramas, folder, seed=args.seed, fps=args.fps)
+        # labels alone would be the same for other pictures of the same hands
+        coco["info"]["content"] = folder_digest(folder)
         write_json(folder / "annotations.json", coco)
         (folder / "README.md").write_text(card(coco), encoding="utf-8")
         folder.chmod(0o755)
@@ -59,6 +61,12 @@ def main(argv: list[str] | None = None) -> None:
         folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and digests of all files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return value_digest([(str(path.relative_to(folder)), file_digest(path)) for path in files])
 
 
 def flattened(layers: Layers) -> Layers:

@@ -66,7 +66,9 @@ def read_index(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{folder} has no index.csv; make it with prepare_videos")
     index = pd.read_csv(path)
-    index = index[index["gesture"].isin(GESTURES)].sort_values(["gesture", "number"], ignore_index=True)
+    index = index[["file", "gesture", "number"]][index["gesture"].isin(GESTURES)].sort_values(
+        ["gesture", "number"], ignore_index=True
+    )
     return index.assign(development=index["number"] == index.groupby("gesture")["number"].transform("min"))
 
 

@@ -94,7 +94,7 @@ rule prepare_videos:
         manifest="data/raw/{dataset}/source.json",
     output:
         # copies of what may not be passed on
-        videos=directory(none("data/prepared/{dataset}/videos")),
+        index=none("data/prepared/{dataset}/videos/index.csv"),
     log:
         "data/logs/prepare_videos/{dataset}.log",
     benchmark:
@@ -103,10 +103,11 @@ rule prepare_videos:
         mem_mb=500,
         runtime=10,
     params:
+        videos=lambda wc, output: parent_of(output.index),
         code=code_of("datasets.prepare_videos"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.datasets.prepare_videos --manifest {input.manifest} --videos {output.videos}"
+        "envs/py main -m stages.datasets.prepare_videos --manifest {input.manifest} --videos {params.videos}"
         " > {log} 2>&1"
 
 

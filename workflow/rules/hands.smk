@@ -71,7 +71,7 @@ rule compose_clips:
         ],
         panoramas="data/prepared/panoramas/panoramas.npz",
     output:
-        dataset=directory(dvc("data/rendered/{scale}/{clips}/dataset")),
+        labels=dvc("data/rendered/{scale}/{clips}/dataset/annotations.json"),
     log:
         "results/{scale}/logs/compose_clips/{clips}.log",
     benchmark:
@@ -82,11 +82,12 @@ rule compose_clips:
         runtime=30,
     params:
         seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        dataset=lambda wc, output: parent_of(output.labels),
         code=code_of("hands.compose_clips"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.hands.compose_clips --layers {input.layers} --panoramas {input.panoramas}"
-        " --seed {params.seed} --dataset {output.dataset} > {log} 2>&1"
+        " --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
 
 
 rule flatten_clips:
@@ -97,7 +98,7 @@ rule flatten_clips:
         ],
         panoramas="data/prepared/panoramas/panoramas.npz",
     output:
-        dataset=directory(none("data/rendered/{scale}/{clips}/flat")),
+        labels=none("data/rendered/{scale}/{clips}/flat/annotations.json"),
     log:
         "results/{scale}/logs/flatten_clips/{clips}.log",
     benchmark:
@@ -108,20 +109,29 @@ rule flatten_clips:
         runtime=30,
     params:
         seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        dataset=lambda wc, output: parent_of(output.labels),
         code=code_of("hands.compose_clips"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.hands.compose_clips --flat --layers {input.layers} --panoramas {input.panoramas}"
-        " --seed {params.seed} --dataset {output.dataset} > {log} 2>&1"
+        " --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
 
 
 rule judge_hands:
     input:
         datasets=[
-            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
+            for name in SETTINGS.hands.sets
         ],
-        flat=[f"data/rendered/{{scale}}/{name}/flat" for name in SETTINGS.hands.sets],
-        videos=["data/prepared/egogestar/videos"] if CATALOGUE.real_gestures() else [],
+        flat=[
+            f"data/rendered/{{scale}}/{name}/flat/annotations.json"
+            for name in SETTINGS.hands.sets
+        ],
+        videos=(
+            ["data/prepared/egogestar/videos/index.csv"]
+            if CATALOGUE.real_gestures()
+            else []
+        ),
     output:
         table=dvc("results/{scale}/egogestvid/tables/mediapipe.csv"),
     log:
@@ -133,17 +143,21 @@ rule judge_hands:
         mem_mb=2000,
         runtime=30,
     params:
-        videos=lambda wc, input: f"--videos {input.videos}" if input.videos else "",
+        videos=lambda wc, input: (
+            f"--videos {parent_of(input.videos[0])}" if input.videos else ""
+        ),
+        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
+        flat=lambda wc, input: [parent_of(file) for file in input.flat],
         code=code_of("hands.judge_hands"),
         env=env_of("oracles"),
     shell:
-        "envs/py oracles -m stages.hands.judge_hands --datasets {input.datasets} --flat {input.flat} {params.videos}"
+        "envs/py oracles -m stages.hands.judge_hands --datasets {params.datasets} --flat {params.flat} {params.videos}"
         " --table {output.table} > {log} 2>&1"
 
 
 rule validate_clips:
     input:
-        dataset="data/rendered/{scale}/{clips}/dataset",
+        labels="data/rendered/{scale}/{clips}/dataset/annotations.json",
     output:
         report=dvc("results/{scale}/egogestvid/tables/validation/{clips}.json"),
     log:
@@ -155,17 +169,19 @@ rule validate_clips:
         mem_mb=500,
         runtime=10,
     params:
+        dataset=lambda wc, input: parent_of(input.labels),
         code=code_of("hands.validate_clips"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.validate_clips --dataset {input.dataset} --report {output.report}"
+        "envs/py main -m stages.hands.validate_clips --dataset {params.dataset} --report {output.report}"
         " > {log} 2>&1"
 
 
 rule measure_labels:
     input:
         datasets=[
-            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
+            for name in SETTINGS.hands.sets
         ],
         valid=[
             f"results/{{scale}}/egogestvid/tables/validation/{name}.json"
@@ -181,10 +197,11 @@ rule measure_labels:
         mem_mb=1000,
         runtime=10,
     params:
+        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
         code=code_of("hands.measure_labels"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.measure_labels --datasets {input.datasets}"
+        "envs/py main -m stages.hands.measure_labels --datasets {params.datasets}"
         " --measurements {output.measurements} > {log} 2>&1"
 
 
@@ -219,10 +236,10 @@ rule verify_rerender:
 rule study_diversity:
     input:
         datasets=[
-            f"data/rendered/{{scale}}/{name}/dataset"
+            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
             for name in SETTINGS.hands.diversity.datasets
         ],
-        held_out=f"data/rendered/{{scale}}/{SETTINGS.hands.diversity.held_out}/dataset",
+        held_out=f"data/rendered/{{scale}}/{SETTINGS.hands.diversity.held_out}/dataset/annotations.json",
     output:
         table=dvc("results/{scale}/egogestvid/tables/diversity.csv"),
     log:
@@ -239,10 +256,12 @@ rule study_diversity:
         config=verbatim(
             to_json(replace(SETTINGS.hands.diversity, datasets=(), held_out=""))
         ),
+        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
+        held_out=lambda wc, input: parent_of(input.held_out),
         code=code_of("hands.study_diversity"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.study_diversity --datasets {input.datasets} --held-out {input.held_out}"
+        "envs/py main -m stages.hands.study_diversity --datasets {params.datasets} --held-out {params.held_out}"
         " --config {params.config:q} --device {resources.device} --table {output.table} > {log} 2>&1"
 
 
@@ -405,7 +424,7 @@ rule make_motion_images:
 
 rule recognise_videos:
     input:
-        videos="data/prepared/egogestar/videos",
+        index="data/prepared/egogestar/videos/index.csv",
         fingertips="results/{scale}/egogestvid/models/fingertips/weights.safetensors",
         fingertips_info="results/{scale}/egogestvid/models/fingertips/fingertips.json",
         classifier="results/{scale}/egogestvid/models/trajectories/weights.safetensors",
@@ -421,10 +440,11 @@ rule recognise_videos:
         mem_mb=2000,
         runtime=30,
     params:
+        videos=lambda wc, input: parent_of(input.index),
         code=code_of("hands.recognise_videos"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.recognise_videos --videos {input.videos} --fingertips {input.fingertips}"
+        "envs/py main -m stages.hands.recognise_videos --videos {params.videos} --fingertips {input.fingertips}"
         " --fingertips-info {input.fingertips_info} --classifier {input.classifier}"
         " --classifier-info {input.classifier_info} --table {output.table} > {log} 2>&1"
 
@@ -453,7 +473,8 @@ rule measure_recognition:
 rule plot_contact_sheet:
     input:
         datasets=[
-            f"data/rendered/{{scale}}/{name}/dataset" for name in SETTINGS.hands.sets
+            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
+            for name in SETTINGS.hands.sets
         ],
     output:
         figure=report(
@@ -471,10 +492,11 @@ rule plot_contact_sheet:
         mem_mb=1500,
         runtime=10,
     params:
+        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
         code=code_of("hands.plot_contact_sheet"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.plot_contact_sheet --datasets {input.datasets} --figure {output.figure}"
+        "envs/py main -m stages.hands.plot_contact_sheet --datasets {params.datasets} --figure {output.figure}"
         " --drawn {output.drawn} > {log} 2>&1"
 
 
