@@ -33,14 +33,15 @@ def main(argv: list[str] | None = None) -> None:
     folders = [Path(folder) for folder in args.datasets]
     drawn = draw_frames(folders, args.frames)
     flat = [
-        (Path(args.flat[folders.index(folder)]), image, label, video) for folder, image, label, video in drawn
+        (Path(args.flat[folders.index(folder)]), image, label, video)
+        for folder, image, label, video in (drawn if args.flat else [])
     ]
-    progress = Progress(len(drawn) * (2 if args.flat else 1), "frames judged")
+    progress = Progress(len(drawn) + len(flat), "frames judged")
     rows = []
     model = mediapipe.solutions.hands.Hands(
         static_image_mode=True, max_num_hands=1, min_detection_confidence=CONFIDENCE, model_complexity=1
     )
-    for arm, frames in (("rendered", drawn), ("flat", flat if args.flat else [])):
+    for arm, frames in (("rendered", drawn), ("flat", flat)):
         for folder, image, label, video in frames:
             found = keypoints(model, np.asarray(Image.open(folder / image["file_name"]).convert("RGB")))
             about = {"arm": arm, "set": video["set"], "file": image["file_name"]}
@@ -87,7 +88,7 @@ def real_frames(folder: str | None) -> Iterator[tuple[str, np.ndarray]]:
     """Frames of the videos that development may look at; none is stored."""
     if folder is None:
         return
-    import av
+    import av  # only where there are videos
 
     index = pd.read_csv(Path(folder) / "index.csv")
     index = index[index["gesture"] != "unclassified"]
