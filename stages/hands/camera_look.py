@@ -39,7 +39,7 @@ def draw_look(rng: np.random.Generator, exposure: float) -> Look:
     return Look(
         exposure=exposure * float(2 ** rng.normal(0, 0.25)),
         white_balance=(float(balance[0]), float(balance[1]), float(balance[2])),
-        blur_px=float(rng.uniform(0.2, 0.8)),
+        blur_px=float(rng.uniform(0.1, 0.6)),
         shot=float(10 ** rng.uniform(-4, -2.7)),
         read=float(10 ** rng.uniform(-3.2, -2.2)),
         quality=int(rng.integers(60, 96)),
@@ -47,21 +47,21 @@ def draw_look(rng: np.random.Generator, exposure: float) -> Look:
 
 
 def auto_exposure(light: Linear, hand: NDArray[np.bool_], *, albedo: float) -> float:
-    """The factor that a camera would choose for these frames (n, h, w, 3): three quarters by the hand, one by the frame.
+    """The factor that a camera would choose for these frames (n, h, w, 3): nine tenths by the hand, one by the frame.
 
     hand    (n, h, w) pixels of bare hand
-    albedo  luminance of the skin: dark skin is exposed darker than light skin, by less than it is darker
-    No more than a twentieth of the hand may go over white, which keeps light skin under a lamp.
+    albedo  luminance of the skin: dark skin is exposed a little darker than light skin, by far less than it is darker
+    No more than a twentieth of the hand may near white, which keeps light skin under a lamp.
     """
     luminance = light @ LUMINANCE
     frame = max(float(np.median(luminance)), 1e-4)
     if not hand.any():
         return MIDDLE_GREY / frame
     skin = luminance[hand]
-    wanted = 0.22 * (albedo / SKIN_REFERENCE) ** 0.45
+    wanted = 0.2 * (albedo / SKIN_REFERENCE) ** 0.2
     by_hand = wanted / max(float(np.median(skin)), 1e-4)
-    exposure = by_hand**0.75 * (MIDDLE_GREY / frame) ** 0.25
-    ceiling = 0.9 / max(float(np.quantile(skin, 0.95)), 1e-4)
+    exposure = by_hand**0.9 * (MIDDLE_GREY / frame) ** 0.1
+    ceiling = 0.7 / max(float(np.quantile(skin, 0.95)), 1e-4)
     # the hand must stay between a third of what it should be and white
     return float(min(max(exposure, by_hand / 3), ceiling))
 
