@@ -3,7 +3,8 @@
 python -m stages.hands.measure_labels --datasets data/rendered/laptop/train/dataset ... --measurements measure.json
 
 G1  visible fingertips that lie more than 2 px from the point of the mask that is extreme along the finger. Only where
-    the finger is stretched and seen from the side is that point its tip: other frames are left out and counted
+    the hand points, with the finger stretched and seen from the side, is that point its tip: other frames are left out
+    and counted
 G2  boxes that are not the tight box of the mask
 """
 
@@ -64,7 +65,9 @@ def main(argv: list[str] | None = None) -> None:
 def read_frames(folder: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], np.ndarray]]:
     """Name, image, label and hand mask (h, w) bool of every frame."""
     coco = read_coco(folder)
+    poses = {video["id"]: video["pose"] for video in coco["videos"]}
     for image, label in zip(coco["images"], coco["annotations"], strict=True):
+        image["pose"] = poses[image["video_id"]]
         with Image.open(folder / image["mask_file"]) as file:
             yield image["file_name"], image, label, np.asarray(file) == HAND
 
@@ -73,6 +76,8 @@ def tip_distance(
     image: dict[str, Any], label: dict[str, Any], hand: np.ndarray, shift_px: float = 0.0
 ) -> float | None:
     """Pixels between the projected tip and the mask's extreme point; None where that point need not be the tip."""
+    if image["pose"] != "point":
+        return None
     points = projections(image, label) + np.array([shift_px, 0.0])
     tip, last, middle = points[INDEX_TIP], points[INDEX_TIP - 1], points[INDEX_TIP - 2]
     along, before = tip - last, last - middle
