@@ -24,7 +24,9 @@ from stages.lib.core.measurements import Measurement, device_record, write_measu
 
 ALLOWED_PX = 2.0
 SHIFT_PX = 6.0  # of the control's camera
-FROM_SIDE_PX = 8.0  # least length of the last bone in the picture
+# least share of the last bone's length that lies across the line of sight: a fingertip is a ball of some 7 mm, whose
+# outline passes the tip by that times 1 - share: here up to 2 mm, or 1.3 px of 320 at arm's length
+FROM_SIDE = 0.7
 NEAR_PX = 12.0  # of the tip: what lies farther along may be another finger
 
 
@@ -82,11 +84,9 @@ def tip_distance(
     tip, last, middle = points[INDEX_TIP], points[INDEX_TIP - 1], points[INDEX_TIP - 2]
     along, before = tip - last, last - middle
     length = float(np.hypot(*along))
-    if (
-        not label["fingertip"]["visible"]
-        or length < FROM_SIDE_PX
-        or along @ before < 0.9 * length * np.hypot(*before)
-    ):
+    if not label["fingertip"]["visible"] or along @ before < 0.9 * length * np.hypot(*before):
+        return None
+    if _share_across(np.array(label["keypoints_m"])) < FROM_SIDE:
         return None
     rows, columns = np.nonzero(hand)
     pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
@@ -96,6 +96,14 @@ def tip_distance(
     reach = (pixels - tip) @ (along / length)
     # the outline's extreme is half a pixel farther than the middle of its last pixel
     return float(abs(reach.max() + 0.5))
+
+
+def _share_across(joints: np.ndarray) -> float:
+    """Of the last bone of the index finger, by the joints (21, 3) in camera coordinates."""
+    bone = joints[INDEX_TIP] - joints[INDEX_TIP - 1]
+    sight = joints[INDEX_TIP] / np.linalg.norm(joints[INDEX_TIP])
+    along = (bone @ sight) / np.linalg.norm(bone)
+    return float(np.sqrt(max(1 - along**2, 0)))
 
 
 def _clipped(hand: np.ndarray) -> bool:
