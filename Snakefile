@@ -9,6 +9,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/datasets.smk"
+include: "workflow/rules/planar.smk"
 include: "workflow/rules/hands.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/quantization.smk"

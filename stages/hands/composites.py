@@ -50,6 +50,10 @@ def cut_out(layers: Layers) -> Hands:
     return Hands(rgba=torch.stack(rgba), tips=torch.tensor(tips, dtype=torch.float32))
 
 
+def joined_hands(parts: list[Hands]) -> Hands:
+    return Hands(rgba=torch.cat([p.rgba for p in parts]), tips=torch.cat([p.tips for p in parts]))
+
+
 def draw_backgrounds(panoramas: dict[str, np.ndarray], n: int, rng: np.random.Generator) -> Tensor:
     """(n, 3, 96, 128) sRGB 0..1: half views of the panoramas, half drawn scenes."""
     width, height = INPUT_PX
@@ -57,21 +61,26 @@ def draw_backgrounds(panoramas: dict[str, np.ndarray], n: int, rng: np.random.Ge
     names = sorted(panoramas)
     for i in range(n):
         if names and i % 2 == 0:
-            camera = Camera(
-                width_px=width, height_px=height, field_of_view_rad=float(np.radians(rng.uniform(35, 75)))
-            )
-            angles = (
-                rng.uniform(-np.pi, np.pi),
-                np.radians(rng.uniform(-45, 20)),
-                np.radians(rng.normal(0, 4)),
-            )
-            turn = head_rotation(*map(np.asarray, angles))
-            view = panorama_view(panoramas[names[i // 2 % len(names)]], camera, np.stack([turn, turn]))
-            picture = tone_curve(view * np.float32(0.18 / max(float(np.median(view @ LUMINANCE)), 1e-3)))
+            picture = drawn_view(panoramas[names[i // 2 % len(names)]], rng, width, height)
         else:
             picture = drawn_scene(rng, width, height)
         found.append(torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).permute(2, 0, 1))
     return torch.stack(found)
+
+
+def drawn_view(panorama: np.ndarray, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """(h, w, 3) sRGB 0..1: what a head that looks somewhere sees of a panorama (H, W, 3), exposed for its median."""
+    camera = Camera(
+        width_px=width, height_px=height, field_of_view_rad=float(np.radians(rng.uniform(35, 75)))
+    )
+    angles = (
+        rng.uniform(-np.pi, np.pi),
+        np.radians(rng.uniform(-45, 20)),
+        np.radians(rng.normal(0, 4)),
+    )
+    turn = head_rotation(*map(np.asarray, angles))
+    view = panorama_view(panorama, camera, np.stack([turn, turn]))
+    return tone_curve(view * np.float32(0.18 / max(float(np.median(view @ LUMINANCE)), 1e-3)))
 
 
 def drawn_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
@@ -151,7 +160,7 @@ class CompositeSource:
         behind = self.backgrounds[torch.randint(len(self.backgrounds), (size,), generator=chance)]
         behind = torch.where((rand(size) < 0.5)[:, None, None, None], behind.flip(3), behind)
         behind = behind * torch.exp(0.6 * torch.randn(size, 1, 1, 1, generator=chance))
-        hand = seen[:, :3] * torch.exp(0.45 * torch.randn(size, 1, 1, 1, generator=chance) - 0.1)
+        hand = seen[:, :3] * torch.exp(0.6 * torch.randn(size, 1, 1, 1, generator=chance) - 0.35)
         hand = hand * torch.exp(0.06 * torch.randn(size, 3, 1, 1, generator=chance))
         frames = (hand + (1 - seen[:, 3:]) * behind).clamp(0, 1)
         blurred = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, 1)

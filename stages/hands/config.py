@@ -37,11 +37,12 @@ class DiversityConfig:
     steps: int = 300  # of training
     batch_size: int = 32  # frames a step
     learning_rate: float = 3e-3  # highest rate of the schedule
+    clips: int = 100  # drawn gestures that are recognised with each network
 
     def __post_init__(self) -> None:
         if not self.places or min(self.places) < 1:
             raise ValueError(f"places is {list(self.places)}: give numbers of 1 or more")
-        for key in ("frames", "steps", "batch_size"):
+        for key in ("frames", "steps", "batch_size", "clips"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
 
@@ -53,13 +54,52 @@ class FingertipConfig:
     steps: int = 500  # of training
     batch_size: int = 32  # frames a step
     learning_rate: float = 3e-3  # highest rate of the schedule
+    width: int = 16  # channels of the first layer
     backgrounds: int = 600  # that hands are put before
     seeds: tuple[int, ...] = (0, 1, 2)  # one network each
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch_size", "backgrounds"):
+        for key in ("steps", "batch_size", "width", "backgrounds"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositorConfig:
+    """The paper's own arm: a generator that draws hands into masked backgrounds."""
+
+    steps: int = 1500  # of the generator
+    discriminator_steps: int = 1  # for each of them; published: 5
+    batch_size: int = 16  # frames a step
+    learning_rate: float = 2e-4  # of Adam, halved after each quarter of the steps
+    width: int = 32  # channels
+    feature_steps: int = 150  # of the network whose features the loss compares
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "discriminator_steps", "batch_size", "width", "feature_steps"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanarConfig:
+    """The paper's flat hands against cut and paste and against rendered ones: equal frames, equal labels."""
+
+    datasets: tuple[
+        str, ...
+    ] = ()  # sets of pointing clips that all arms train on; none switches the arms off
+    articulated: str = (
+        "poses"  # set of other poses, which the articulated arm takes a quarter of its frames from
+    )
+    held_out: str = "held_out"  # set of pointing clips that is tested on
+    held_out_poses: str = "held_out_poses"  # set of other poses that is tested on
+    seeds: tuple[int, ...] = (0, 1, 2)  # one generator and one network of each arm each
+    steps: int = 300  # of a fingertip network
+    compositor: CompositorConfig = field(default_factory=CompositorConfig)  # the generator
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}: choose 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +125,7 @@ class HandsConfig:
     clips_per_job: int = 10  # clips that one process renders
     fingertips: FingertipConfig = field(default_factory=FingertipConfig)  # the networks for real video
     motion: MotionConfig = field(default_factory=MotionConfig)  # gestures as single pictures
+    planar: PlanarConfig = field(default_factory=PlanarConfig)  # the paper's own arm and its baselines
     diversity: DiversityConfig = field(default_factory=DiversityConfig)  # the study of training places
     rerendered_frames: int = 20  # frames of the first set that are rendered again and compared, at least
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)  # the classifier of trajectories

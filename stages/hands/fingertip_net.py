@@ -89,6 +89,7 @@ def train_fingertips(
     schedule: FingertipSchedule,
     seed: int,
     device: torch.device,
+    width: int = 16,
     advance: Callable[[], None] | None = None,
 ) -> nn.Module:
     """A trained network. `batches(step, size, generator)` gives frames (size, 3, h, w) in -1..1 and tips (size, 2).
@@ -96,7 +97,7 @@ def train_fingertips(
     advance  called after each step
     """
     torch.manual_seed(seed)
-    model = channels_last_(FingertipNet().to(device)).train()
+    model = channels_last_(FingertipNet(width).to(device)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.2
@@ -123,7 +124,7 @@ def read_fingertip_nets(weights: str, info: str) -> dict[int, nn.Module]:
     try:
         state = load_file(weights)
         for seed in record["config"]["seeds"]:
-            model = channels_last_(FingertipNet())
+            model = channels_last_(FingertipNet(record["config"]["width"]))
             own = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{seed}.")}
             model.load_state_dict(own)
             found[int(seed)] = model.eval()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.hands.composites import Hands, cut_out, draw_backgrounds
+from stages.hands.composites import cut_out, draw_backgrounds, joined_hands
 from stages.hands.gestures import GESTURES
 from stages.hands.layers import read_layers
 from stages.hands.motion_images import draw_motion_images, motion_image
@@ -51,8 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 def of_rendered_hands(
     layers: list[str], panoramas: str, count: int, seed: int, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    parts = [cut_out(read_layers(path)) for path in layers]
-    hands = Hands(rgba=torch.cat([p.rgba for p in parts]), tips=torch.cat([p.tips for p in parts]))
+    hands = joined_hands([cut_out(read_layers(path)) for path in layers])
     with np.load(panoramas, allow_pickle=False) as file:
         views = {name: file[name].astype(np.float32) for name in file.files}
     rng = generator(seed, "motion images", split)

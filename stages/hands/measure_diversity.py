@@ -1,8 +1,9 @@
-"""Claim G4, from the table of study_diversity.
+"""Claims G4 and G5, from the tables of study_diversity and recognise_drawn.
 
-python -m stages.hands.measure_diversity --table diversity.csv --measurements measure.json
+python -m stages.hands.measure_diversity --table diversity.csv --gestures gestures.csv --measurements measure.json
 
-One sample a seed: by how much the mean error on the held-out place falls from the fewest training places to the most.
+One sample a seed: by how much the mean error on the held-out place falls from the fewest training places to the most, and
+by how much the share of right gestures rises.
 """
 
 import argparse
@@ -38,7 +39,26 @@ def main(argv: list[str] | None = None) -> None:
         n=int(table["n"].iloc[0]),
         controls=controls,
     )
-    write_measurements(args.measurements, [measurement], device=device_record(threads=1))
+    measurements = [measurement, of_gestures(args.gestures)]
+    write_measurements(args.measurements, measurements, device=device_record(threads=1))
+
+
+def of_gestures(path: str) -> Measurement:
+    table = pd.read_csv(path)
+    if missing := [c for c in ("places", "seed", "accuracy", "ceiling", "n") if c not in table.columns]:
+        raise InputError(f"{path} lacks the column {missing[0]}; make it with recognise_drawn")
+    by_places = table.pivot_table(index="seed", columns="places", values="accuracy")
+    gains = by_places[by_places.columns.max()] - by_places[by_places.columns.min()]
+    controls = {f"accuracy with {n} places": float(v) for n, v in by_places.mean().items()}
+    controls["accuracy from true tips"] = float(table["ceiling"].mean())
+    return Measurement(
+        claim="G5",
+        value=float(gains.mean()),
+        unit="1",
+        samples=[Sample(seed=int(seed), value=float(gain)) for seed, gain in gains.items()],
+        n=int(table["n"].iloc[0]),
+        controls=controls,
+    )
 
 
 def read_diversity(path: str) -> pd.DataFrame:
@@ -54,6 +74,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table", required=True, help="CSV of study_diversity")
+    parser.add_argument("--gestures", required=True, help="CSV of recognise_drawn")
     parser.add_argument("--measurements", required=True, help="JSON to write")
     return parser.parse_args(argv)
 

@@ -31,11 +31,17 @@ def draw_motion_images(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (n, 64, 64, 3) and labels (n,), indices into GESTURES, of one cut-out hand each that draws a gesture."""
     labels = np.arange(n) % len(GESTURES)
-    return np.stack([motion_image(_moving(hands, backgrounds, GESTURES[i], rng)) for i in labels]), labels
+    clips = (moving_hand(hands, backgrounds, GESTURES[i], rng)[0] for i in labels)
+    return np.stack([motion_image(frames) for frames in clips]), labels
 
 
-def _moving(hands: Hands, backgrounds: Tensor, gesture: str, rng: np.random.Generator) -> Tensor:
-    """(frames, 3, 96, 128) of a hand whose fingertip follows a drawn gesture before one background, in 0..1."""
+def moving_hand(
+    hands: Hands, backgrounds: Tensor, gesture: str, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A hand whose fingertip follows a drawn gesture before one background (n, 3, 96, 128).
+
+    Returns frames (f, 3, 96, 128) in 0..1 and fingertips (f, 2) in shares of the picture.
+    """
     path = draw_gesture(gesture, rng)
     count = int(np.clip(path.duration_s * rng.uniform(6, 20), 9, 48))
     moments = path.at(np.linspace(0, path.duration_s, count))
@@ -59,4 +65,4 @@ def _moving(hands: Hands, backgrounds: Tensor, gesture: str, rng: np.random.Gene
     sway = np.cumsum(rng.normal(0, 0.15, (count, 2)), axis=0).round().astype(int)
     moved = torch.stack([torch.roll(behind, tuple(int(v) for v in step), (1, 2)) for step in sway])
     noise = torch.from_numpy(rng.normal(0, 0.01, seen[:, :3].shape)).float()
-    return (hand + (1 - seen[:, 3:]) * moved + noise).clamp(0, 1)
+    return (hand + (1 - seen[:, 3:]) * moved + noise).clamp(0, 1), (target + 1) / 2

@@ -152,6 +152,12 @@ def head_rotation(yaw: Array, pitch: Array, roll: Array) -> Array:
     return turn @ upright @ lift @ tilt
 
 
+def about_vertical(angle_rad: float) -> Array:
+    """(3, 3) that turns the world about its z."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
 def smooth_walk(
     n: int, dimensions: int, amplitude: float, rng: np.random.Generator, *, knots: int = 5
 ) -> Array:

@@ -1,11 +1,11 @@
 """Fingertip error on a place that nothing was trained on, over the number of training places, at equal frame count.
 
 python -m stages.hands.study_diversity --datasets a b c d e f g h --held-out held_out --config '{"seeds": [0, 1, 2]}'
-    --table diversity.csv
+    --table diversity.csv --weights diversity.safetensors
 
 With n places, each of the first n data sets gives an n-th of the frames (whole clips first, from its first clip on), so
 that the studies are nested. The table has a row for each number of places and seed: error on the held-out frames, also by
-skin tone, and on those trained on.
+skin tone, and on those trained on. Weights are tensors `PLACES.SEED.NAME`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stages.hands.clip_frames import ClipFrames, read_frames
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         steps=config.steps, batch_size=config.batch_size, learning_rate=config.learning_rate
     )
     progress = Progress(len(config.places) * len(config.seeds), "networks")
-    rows = []
+    rows, state = [], {}
     for count in config.places:
         chosen = [rows_of(place, -(-config.frames // count)) for place in places[:count]]
         frames = torch.cat([p.frames[r] for p, r in zip(places, chosen, strict=False)])[: config.frames]
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
                 seed=derive_seed(seed, "diversity") % 2**31,
                 device=device,
             ).cpu()
+            state |= {f"{count}.{seed}.{name}": t.contiguous() for name, t in model.state_dict().items()}
             row = {"places": count, "seed": seed, "frames": len(frames), "n": int(held_out.visible.sum())}
             row |= errors(model, held_out, "held_out")
             row |= errors_by_tone(model, held_out)
@@ -64,6 +66,8 @@ def main(argv: list[str] | None = None) -> None:
             progress.advance(
                 note=f"{count} places seed {seed}: {row['held_out_mean_px']:.1f} px on the held-out place"
             )
+    with atomic_path(args.weights) as temporary:
+        save_file(state, temporary)
     with atomic_path(args.table) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
@@ -111,6 +115,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", default="{}", help="DiversityConfig as JSON")
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--table", required=True, help="CSV to write")
+    parser.add_argument("--weights", required=True, help="safetensors to write")
     return parser.parse_args(argv)
 
 

@@ -10,10 +10,9 @@ import argparse
 from dataclasses import asdict
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 
-from stages.hands.composites import CompositeSource, Hands, cut_out, draw_backgrounds
+from stages.hands.composites import CompositeSource, cut_out, draw_backgrounds, joined_hands
 from stages.hands.config import FingertipConfig
 from stages.hands.fingertip_net import FingertipSchedule, train_fingertips
 from stages.hands.layers import read_layers
@@ -29,8 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = from_json(FingertipConfig, args.config, where="--config")
     device = choose_device(args.device)
-    parts = [cut_out(read_layers(path)) for path in args.layers]
-    hands = Hands(rgba=torch.cat([p.rgba for p in parts]), tips=torch.cat([p.tips for p in parts]))
+    hands = joined_hands([cut_out(read_layers(path)) for path in args.layers])
     with np.load(args.panoramas, allow_pickle=False) as file:
         panoramas = {name: file[name].astype(np.float32) for name in file.files}
     schedule = FingertipSchedule(
@@ -45,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             schedule=schedule,
             seed=derive_seed(seed, "fingertips") % 2**31,
             device=device,
+            width=config.width,
             advance=lambda seed=seed: progress.advance(note=f"seed {seed}"),
         )
         state |= {f"{seed}.{name}": t.cpu().contiguous() for name, t in model.state_dict().items()}

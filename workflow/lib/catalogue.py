@@ -199,6 +199,12 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             tuple(filter(None, [settings.hands.diversity.held_out])),
             set(settings.hands.sets),
         ),
+        ("hands.planar.datasets", settings.hands.planar.datasets, set(settings.hands.sets)),
+        *(
+            (f"hands.planar.{key}", (getattr(settings.hands.planar, key),), set(settings.hands.sets))
+            for key in ("articulated", "held_out", "held_out_poses")
+            if settings.hands.planar.datasets
+        ),
         ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
         *(
             (f"quantization.exports.{name}.{key}", (value,), known)

@@ -55,6 +55,11 @@ PARTS = {
                     if SETTINGS.hands.diversity.datasets
                     else []
                 ),
+                *(
+                    ["egogestvid/parts/measure_planar.json"]
+                    if SETTINGS.hands.planar.datasets
+                    else []
+                ),
             ]
         }
         if SETTINGS.hands.sets

@@ -242,6 +242,7 @@ rule study_diversity:
         held_out=f"data/rendered/{{scale}}/{SETTINGS.hands.diversity.held_out}/dataset/annotations.json",
     output:
         table=dvc("results/{scale}/egogestvid/tables/diversity.csv"),
+        weights=dvc("results/{scale}/egogestvid/models/diversity/weights.safetensors"),
     log:
         "results/{scale}/logs/study_diversity.log",
     benchmark:
@@ -254,7 +255,9 @@ rule study_diversity:
         device=config["device"],
     params:
         config=verbatim(
-            to_json(replace(SETTINGS.hands.diversity, datasets=(), held_out=""))
+            to_json(
+                replace(SETTINGS.hands.diversity, datasets=(), held_out="", clips=1)
+            )
         ),
         datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
         held_out=lambda wc, input: parent_of(input.held_out),
@@ -262,12 +265,44 @@ rule study_diversity:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.hands.study_diversity --datasets {params.datasets} --held-out {params.held_out}"
-        " --config {params.config:q} --device {resources.device} --table {output.table} > {log} 2>&1"
+        " --config {params.config:q} --device {resources.device} --table {output.table}"
+        " --weights {output.weights} > {log} 2>&1"
+
+
+rule recognise_drawn:
+    input:
+        layers=lambda wc: [
+            f"data/rendered/{wc.scale}/{SETTINGS.hands.diversity.held_out}/layers-{job}.npz"
+            for job in CATALOGUE.render_jobs(SETTINGS.hands.diversity.held_out)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
+        diversity="results/{scale}/egogestvid/models/diversity/weights.safetensors",
+        classifier="results/{scale}/egogestvid/models/trajectories/weights.safetensors",
+        classifier_info="results/{scale}/egogestvid/models/trajectories/classifier.json",
+    output:
+        table=dvc("results/{scale}/egogestvid/tables/gestures.csv"),
+    log:
+        "results/{scale}/logs/recognise_drawn.log",
+    benchmark:
+        "results/{scale}/benchmarks/recognise_drawn.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        clips=SETTINGS.hands.diversity.clips,
+        code=code_of("hands.recognise_drawn"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.recognise_drawn --layers {input.layers} --panoramas {input.panoramas}"
+        " --diversity {input.diversity} --classifier {input.classifier} --classifier-info {input.classifier_info}"
+        " --clips {params.clips} --table {output.table} > {log} 2>&1"
 
 
 rule measure_diversity:
     input:
         table="results/{scale}/egogestvid/tables/diversity.csv",
+        gestures="results/{scale}/egogestvid/tables/gestures.csv",
     output:
         measurements=dvc("results/{scale}/egogestvid/parts/measure_diversity.json"),
     log:
@@ -281,7 +316,7 @@ rule measure_diversity:
         code=code_of("hands.measure_diversity"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.measure_diversity --table {input.table}"
+        "envs/py main -m stages.hands.measure_diversity --table {input.table} --gestures {input.gestures}"
         " --measurements {output.measurements} > {log} 2>&1"
 
 
@@ -506,6 +541,11 @@ rule egogestvid:
         (
             f"results/{SCALE}/egogestvid/figures/diversity.svg"
             if SETTINGS.hands.diversity.datasets
+            else []
+        ),
+        (
+            f"results/{SCALE}/egogestvid/figures/arms.svg"
+            if SETTINGS.hands.planar.datasets
             else []
         ),
         f"results/{SCALE}/egogestvid/measurements.json",

@@ -184,8 +184,19 @@ def test_the_gain_of_diversity_is_paired_by_seed(tmp_path):
         ]
     )  # fmt: skip
     table.to_csv(tmp_path / "d.csv", index=False)
-    measure_diversity.main(["--table", str(tmp_path / "d.csv"), "--measurements", str(tmp_path / "m.json")])
-    (found,) = json.loads((tmp_path / "m.json").read_text())
+    gestures = [
+        {"places": p, "seed": s, "n": 100, "accuracy": 0.5 + 0.1 * p, "ceiling": 0.99}
+        for p in (1, 2, 4) for s in (0, 1, 2)
+    ]  # fmt: skip
+    pd.DataFrame(gestures).to_csv(tmp_path / "g.csv", index=False)
+    measure_diversity.main(
+        ["--table", str(tmp_path / "d.csv"), "--gestures", str(tmp_path / "g.csv"),
+         "--measurements", str(tmp_path / "m.json")]
+    )  # fmt: skip
+    found, recognised = json.loads((tmp_path / "m.json").read_text())
+    assert recognised["claim"] == "G5"
+    assert [sample["value"] for sample in recognised["samples"]] == pytest.approx([0.3] * 3)
+    assert recognised["controls"]["accuracy from true tips"] == pytest.approx(0.99)
     assert [sample["value"] for sample in found["samples"]] == [22.5] * 3
     assert found["controls"]["doublings that lower the mean error"] == 2
     figure = ["--figure", str(tmp_path / "f.svg"), "--drawn", str(tmp_path / "f.csv")]
