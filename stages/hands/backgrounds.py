@@ -1,4 +1,4 @@
-"""What stands behind a hand, as linear light: a panorama seen by a turning head, or a flat picture that it looks at."""
+"""What stands behind a hand, as linear light: a panorama seen by a turning head, or a photo or film that it looks at."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,25 +29,22 @@ def panorama_view(panorama: Linear, camera: Camera, world_from_camera: Array) ->
 
 
 def plate_view(
-    plate: Linear, camera: Camera, world_from_camera: Array, *, zoom: float, shift: Array
+    plate: Linear, camera: Camera, world_from_camera: Array, *, home: Array, zoom: float, shift: Array
 ) -> Linear:
-    """(h, w, 3) of a picture (H, W, 3) that stands far away and fills the view `zoom` times.
+    """(h, w, 3) of a flat picture (H, W, 3) that stands far away, averaged over the shutter.
 
-    shift  (2,) of the picture's middle, in shares of the view, for a scene that moves by itself
-    A head that turns moves the picture by as many pixels as it moves a distant point.
+    home   (3, 3) world_from_camera of a head that looks at the picture's middle
+    zoom   1: the picture just covers a view from home, more: a part of it does
+    shift  (2,) of the picture, in shares of the view, for a scene that moves by itself
     """
-    middle = world_from_camera.mean(0)
-    # the way from the first direction: yaw and pitch about the camera's own axes
-    angles = np.array([middle[0, 2], middle[1, 2]])
-    total = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
     height, width = plate.shape[:2]
-    step = min(width / (camera.width_px * zoom), height / (camera.height_px * zoom))
-    y, x = np.mgrid[: camera.height_px, : camera.width_px].astype(float)
+    step = min(width / camera.width_px, height / camera.height_px) / zoom
+    rays, total = _rays(camera), np.zeros((camera.height_px, camera.width_px, 3), np.float32)
     for moment in world_from_camera:
-        moved = (np.array([moment[0, 2], moment[1, 2]]) - angles) * camera.focal_px
-        at_x = (x - camera.width_px / 2 + moved[0] + shift[0] * camera.width_px) * step + width / 2
-        at_y = (y - camera.height_px / 2 + moved[1] + shift[1] * camera.height_px) * step + height / 2
-        total += bilinear(plate, np.clip(at_x, 0, width - 1), np.clip(at_y, 0, height - 1), wrap=False)
+        at = camera.project(rays @ (home.T @ moment).T)
+        x = (at[..., 0] - camera.width_px * (0.5 + shift[0])) * step + width / 2
+        y = (at[..., 1] - camera.height_px * (0.5 + shift[1])) * step + height / 2
+        total += bilinear(plate, np.clip(x, 0, width - 1), np.clip(y, 0, height - 1), wrap=False)
     return total / len(world_from_camera)
 
 

@@ -61,8 +61,10 @@ T = TypeVar("T")
 # from the elbow to the keypoint that follows the path, on a small arm: the fingertip, or a knuckle in a still pose
 REACH_POINTING_M = 0.36
 REACH_M = dict.fromkeys(STATIC, 0.27)
+FOREARM_M = 0.19
 ARM_RADIUS_M = 0.06
-STANCES_TRIED = 100  # before an arm that ends in the picture is taken
+WHOLE_HANDS = 0.75  # share of frames that show the hand down to its wrist
+STANCES_TRIED = 200  # before an arm that ends in the picture is taken
 
 
 def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int) -> Clip:
@@ -89,7 +91,10 @@ def draw_clip(set_name: str, config: ClipSet, render: RenderConfig, number: int)
     for _ in range(STANCES_TRIED):
         times_s, path_m = draw_path(gesture, config.frames, camera, shutter_s, rng)
         stance = draw_stance(gesture, rng)
-        if elbow_outside(path_m[:, 1], stance, camera, reach_m=REACH_M.get(gesture, REACH_POINTING_M)):
+        reach_m = REACH_M.get(gesture, REACH_POINTING_M)
+        if elbow_outside(path_m[:, 1], stance, camera, reach_m=reach_m) and hand_inside(
+            path_m[:, 1], stance, camera, length_m=reach_m - FOREARM_M
+        ):
             break
     panorama = dealt("panorama", config.panoramas)
     # all clips of a set look about the same way in a panorama, as a wearer who stays in one place does
@@ -156,6 +161,19 @@ def draw_stance(gesture: str, rng: np.random.Generator) -> Stance:
         dorsal = np.array([rng.uniform(-0.2, 0.2), rng.uniform(-0.3, 0.1), -1.0])
     jitter = rng.normal(0, 3, (5, 4)) * np.array([1, 0.8, 1, 0.6])
     return Stance(elbow_m=elbow, dorsal=dorsal, wrist=wrist, jitter=jitter)
+
+
+def hand_inside(targets: Array, stance: Stance, camera: Camera, *, length_m: float) -> bool:
+    """Whether most targets (F, 3) leave the hand, that long from its wrist, in the picture."""
+    elbows = stance.elbow_m + 0.35 * (targets - targets.mean(0))
+    wrists = targets + length_m * unit(elbows - targets)
+    if (wrists[:, 2] > -0.05).any():
+        return False
+    whole = np.ones(len(targets), bool)
+    for ends in (targets, wrists):
+        x, y, _ = camera.project(ends).T
+        whole &= (x > 0) & (x < camera.width_px) & (y > 0) & (y < camera.height_px)
+    return bool(whole.mean() >= WHOLE_HANDS)
 
 
 def elbow_outside(targets: Array, stance: Stance, camera: Camera, *, reach_m: float) -> bool:

@@ -11,6 +11,7 @@ python -m stages.hands.compose_clips --layers part-0.npz part-1.npz --panoramas 
 import argparse
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from stages.hands.arm import KEYPOINT_NAMES
 from stages.hands.backgrounds import panorama_view
 from stages.hands.camera_look import LUMINANCE, Picture, auto_exposure, draw_look, picture
 from stages.hands.layers import Layers, joined, read_layers
+from stages.hands.plates import Plate, draw_plate, plate_credits, read_plates
 from stages.hands.scenes import Camera
 from stages.hands.skin import tone_albedo
 from stages.lib.core.artifacts import file_digest, value_digest, write_json
@@ -44,13 +46,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.flat:
         layers = flattened(layers)
     panoramas = np.load(args.panoramas, allow_pickle=False)
+    plates = read_plates(args.plates) if args.plates else {}
     target = Path(args.dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         for name in ("frames", "masks", "depth", "videos"):
             (folder / name).mkdir()
-        coco = compose(layers, panoramas, folder, seed=args.seed, fps=args.fps)
+        coco = compose(
+            layers, panoramas, plates, folder, seed=args.seed, fps=args.fps, plate_share=args.plate_share
+        )
         # labels alone would be the same for other pictures of the same hands
         coco["info"]["content"] = folder_digest(folder)
         write_json(folder / "annotations.json", coco)
@@ -77,7 +82,16 @@ def flattened(layers: Layers) -> Layers:
     return replace(layers, rgba=np.concatenate([colour * alpha, alpha], axis=-1).astype(np.float16))
 
 
-def compose(layers: Layers, panoramas: Any, folder: Path, *, seed: int, fps: float) -> dict[str, Any]:
+def compose(
+    layers: Layers,
+    panoramas: Any,
+    plates: Mapping[str, Plate],
+    folder: Path,
+    *,
+    seed: int,
+    fps: float,
+    plate_share: float,
+) -> dict[str, Any]:
     """Write frames, masks, depth and videos; returns the COCO record."""
     progress = Progress(len(layers.clip), "frames composed")
     coco: dict[str, Any] = {
@@ -97,14 +111,22 @@ def compose(layers: Layers, panoramas: Any, folder: Path, *, seed: int, fps: flo
             raise InputError(
                 f"there is no panorama {record['panorama']!r}; there are {', '.join(panoramas.files)}"
             )
-        panorama = panoramas[record["panorama"]].astype(np.float32)
-        pictures = clip_pictures(
-            layers, rows, record, panorama, generator(seed, record["set"], "look", number)
-        )
         camera = Camera(**record["camera"])
+        scene = draw_plate(plates, plate_share, generator(seed, record["set"], "plate", number))
+        if scene is None:
+            panorama = panoramas[record["panorama"]].astype(np.float32)
+            views = [panorama_view(panorama, camera, layers.world_from_camera[row]) for row in rows]
+            behind = np.stack(views)
+        else:
+            behind = scene.views(camera, layers.world_from_camera[rows], np.array(record["times_s"]))
+            # a photo was exposed when it was taken: what the hand needs must not change it
+            behind = behind / clip_exposure(layers, rows, record, np.zeros_like(behind))
+        look = generator(seed, record["set"], "look", number)
+        pictures = clip_pictures(layers, rows, record, behind, look)
         name = f"{number:04d}"
         write_video(folder / "videos" / f"{name}.mp4", pictures, fps=fps)
-        coco["videos"].append({"id": number, "file_name": f"videos/{name}.mp4", **record})
+        about = {"background": record["panorama"] if scene is None else scene.name}
+        coco["videos"].append({"id": number, "file_name": f"videos/{name}.mp4", **about, **record})
         for row, image in zip(rows, pictures, strict=True):
             file = f"{name}_{layers.frame[row]:03d}.png"
             mask = class_mask(layers, row)
@@ -137,25 +159,23 @@ def compose(layers: Layers, panoramas: Any, folder: Path, *, seed: int, fps: flo
 
 
 def clip_pictures(
-    layers: Layers,
-    rows: np.ndarray,
-    record: dict[str, Any],
-    panorama: np.ndarray,
-    rng: np.random.Generator,
+    layers: Layers, rows: np.ndarray, record: dict[str, Any], behind: np.ndarray, rng: np.random.Generator
 ) -> list[Picture]:
-    """The frames of one clip, taken by one camera."""
-    camera = Camera(**record["camera"])
-    light = np.stack([light_of(layers, row, panorama, camera) for row in rows])
-    albedo = float(tone_albedo(record["tone"]) @ LUMINANCE)
-    bare = layers.hand[rows] > 230
-    look = draw_look(rng, auto_exposure(light, bare, albedo=albedo))
+    """The frames of one clip before linear light (F, h, w, 3), taken by one camera."""
+    light = light_of(layers, rows, behind)
+    look = draw_look(rng, clip_exposure(layers, rows, record, behind))
     return [picture(frame, look, rng) for frame in light]
 
 
-def light_of(layers: Layers, row: int, panorama: np.ndarray, camera: Camera) -> np.ndarray:
-    """(h, w, 3) linear light of one frame: the arm over the panorama."""
-    rgba = layers.rgba[row].astype(np.float32)
-    behind = panorama_view(panorama, camera, layers.world_from_camera[row])
+def clip_exposure(layers: Layers, rows: np.ndarray, record: dict[str, Any], behind: np.ndarray) -> float:
+    """One exposure for all frames of a clip."""
+    albedo = float(tone_albedo(record["tone"]) @ LUMINANCE)
+    return auto_exposure(light_of(layers, rows, behind), layers.hand[rows] > 230, albedo=albedo)
+
+
+def light_of(layers: Layers, rows: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """(F, h, w, 3) linear light of the arm before backgrounds (F, h, w, 3)."""
+    rgba = layers.rgba[rows].astype(np.float32)
     return rgba[..., :3] + (1 - np.clip(rgba[..., 3:], 0, 1)) * behind
 
 
@@ -178,7 +198,8 @@ def card(coco: dict[str, Any]) -> str:
     videos = coco["videos"]
     gestures = sorted({video["gesture"] for video in videos})
     tones = sorted({video["tone"] for video in videos})
-    panoramas = sorted({video["panorama"] for video in videos})
+    lights = sorted({video["panorama"] for video in videos})
+    backgrounds = sorted({video["background"] for video in videos})
     return f"""# Rendered egocentric hand gestures
 
 {len(videos)} clips, {len(coco["images"])} frames with exact labels, rendered by Sevenfold's stage `hands` with Blender.
@@ -187,8 +208,9 @@ def card(coco: dict[str, Any]) -> str:
 - Skin tones (0 lightest to 8 darkest): {", ".join(f"{tone:g}" for tone in tones)}; left hands in
   {sum(video["left"] for video in videos)} clips, sleeves in
   {sum(video["identity"]["sleeve"] is not None for video in videos)}.
-- Backgrounds and light: {", ".join(panoramas)}.
+- Light: {", ".join(lights)}. Backgrounds: {", ".join(backgrounds)}.
 - Hand: MakeHuman's body mesh (CC0); panoramas: Blender's studio lights (CC0). No picture of a person is part of it.
+{plate_credits(backgrounds)}\
 - Labels: box (tight around the mask's class `hand`), 21 keypoints in MediaPipe's order in pixels and in metres, index
   fingertip with depth and visibility, masks, depth, camera; at the middle of the shutter's time. Joints lie inside the
   flesh, fingertips on the skin. A keypoint outside the frame has flag 0, one that something covers has flag 1.
@@ -202,6 +224,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--layers", nargs="+", required=True, help="NPZ files of render_clips")
     parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
+    parser.add_argument("--plates", help="NPZ of prepare_plates: photos and films")
+    parser.add_argument("--plate-share", type=float, default=0.0, help="of clips before one of them, 0 to 1")
     parser.add_argument("--seed", type=int, default=0, help="of exposure, noise and compression")
     parser.add_argument("--fps", type=float, default=8, help="of the videos")
     parser.add_argument("--flat", action="store_true", help="arms in one flat colour, as a control")

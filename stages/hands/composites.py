@@ -144,7 +144,7 @@ class CompositeSource:
         rgba, tips = self.hands.rgba[rows], 2 * self.hands.tips[rows] - 1
         # the picture shows at p what the stored hand has at A (p - target) + tip, in -1..1 of both
         target = torch.stack([1.7 * rand(size) - 0.85, 1.6 * rand(size) - 0.9], dim=1)
-        scale = torch.exp(0.9 * rand(size) - 0.55)
+        scale = torch.exp(1.1 * rand(size) - 0.5)
         angle = 0.35 * torch.randn(size, generator=chance)
         side = torch.where(rand(size) < 0.25, -1.0, 1.0)
         cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale

@@ -82,6 +82,21 @@ class CompositorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CycleConfig:
+    """The paper's comparator: CycleGAN from pasted to rendered frames."""
+
+    steps: int = 0  # of training; 0 leaves the arm out
+    batch_size: int = 4  # frames of each kind a step; published: 1
+    learning_rate: float = 2e-4  # of Adam, constant over half of the steps, then falling to 0
+    width: int = 32  # channels; published: 64
+
+    def __post_init__(self) -> None:
+        for key, least in (("steps", 0), ("batch_size", 1), ("width", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose {least} or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanarConfig:
     """The paper's flat hands against cut and paste and against rendered ones: equal frames, equal labels."""
 
@@ -96,6 +111,7 @@ class PlanarConfig:
     seeds: tuple[int, ...] = (0, 1, 2)  # one generator and one network of each arm each
     steps: int = 300  # of a fingertip network
     compositor: CompositorConfig = field(default_factory=CompositorConfig)  # the generator
+    cycle: CycleConfig = field(default_factory=CycleConfig)  # CycleGAN, as one more arm
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -116,11 +132,26 @@ class MotionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlateConfig:
+    """Photos and films as backgrounds, instead of the panorama that lights the hand."""
+
+    sets: tuple[str, ...] = ()  # sets of clips that have some
+    share: float = 0.5  # of their clips, 0..1
+    folder: str = ""  # your own photos (JPEG, PNG) and films (MP4), besides two that are bundled
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is {self.share}: choose 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandsConfig:
     """Section `hands` of the configuration."""
 
     render: RenderConfig = field(default_factory=RenderConfig)  # the camera and the renderer
     sets: dict[str, ClipSet] = field(default_factory=dict)  # rendered clips, by name
+    more_panoramas: bool = False  # fetch 18 panoramas, pmndrs_NAME, that sets may name besides Blender's
+    plates: PlateConfig = field(default_factory=PlateConfig)  # flat backgrounds
     real: bool = False  # evaluate on EgoGestAR where it is there
     clips_per_job: int = 10  # clips that one process renders
     fingertips: FingertipConfig = field(default_factory=FingertipConfig)  # the networks for real video

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mediapipe
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from stages.lib.core.artifacts import atomic_path, read_json
-from stages.lib.core.errors import run
+from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
 
@@ -88,15 +89,22 @@ def real_frames(folder: str | None) -> Iterator[tuple[str, np.ndarray]]:
     """Frames of the videos that development may look at; none is stored."""
     if folder is None:
         return
-    import av  # only where there are videos
-
     index = pd.read_csv(Path(folder) / "index.csv")
     index = index[index["gesture"] != "unclassified"]
     for file in index.sort_values("number").groupby("gesture")["file"].first():
-        with av.open(str(Path(folder) / file)) as video:
-            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        frames = list(decoded(Path(folder) / file))
         for i in np.linspace(0, len(frames) - 1, REAL_FRAMES).astype(int):
             yield f"{file}:{i}", frames[i]
+
+
+def decoded(path: Path) -> Iterator[np.ndarray]:
+    """(h, w, 3) RGB of each frame, by OpenCV, which MediaPipe brings along."""
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise InputError(f"{path} cannot be read as a video; give an MP4 file")
+    while (frame := video.read())[0]:
+        yield cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB)
+    video.release()
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

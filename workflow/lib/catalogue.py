@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
@@ -22,6 +23,9 @@ from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_
 PREFLIGHT = ROOT / "data" / "preflight.json"
 # keys of `snakemake --config` that are not sections of the settings
 RUN_KEYS = ("scale", "device")
+
+
+MORE_PANORAMAS = "pmndrs-panoramas"  # in the registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,19 @@ class Catalogue:
         hands = self.settings.hands
         return list(range(-(-hands.sets[name].clips // hands.clips_per_job)))
 
+    def more_panoramas(self) -> bool:
+        """Whether panoramas besides Blender's are wanted, and there."""
+        return self.settings.hands.more_panoramas and MORE_PANORAMAS not in self.unavailable
+
+    def clip_set(self, name: str) -> ClipSet:
+        """Settings of a set of clips, less the panoramas that are not there, unless it has no others."""
+        wanted = self.settings.hands.sets[name]
+        if self.more_panoramas():
+            return wanted
+        prefix = MORE_PANORAMAS.partition("-")[0] + "_"
+        there = tuple(name for name in wanted.panoramas if not name.startswith(prefix))
+        return replace(wanted, panoramas=there or wanted.panoramas)
+
     def real_gestures(self) -> bool:
         """Whether the recogniser is evaluated on EgoGestAR, and the set is there."""
         return self.settings.hands.real and "egogestar" not in self.unavailable
@@ -150,6 +167,7 @@ class Catalogue:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
         real = {"egogestar"} if self.settings.hands.real else set()
+        real |= {MORE_PANORAMAS} if self.settings.hands.more_panoramas else set()
         swept = {m for sweep in self.settings.quantization.sweeps.values() for m in sweep.models}
         quantization = self.settings.quantization
         others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
@@ -199,6 +217,7 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             tuple(filter(None, [settings.hands.diversity.held_out])),
             set(settings.hands.sets),
         ),
+        ("hands.plates.sets", settings.hands.plates.sets, set(settings.hands.sets)),
         ("hands.planar.datasets", settings.hands.planar.datasets, set(settings.hands.sets)),
         *(
             (f"hands.planar.{key}", (getattr(settings.hands.planar, key),), set(settings.hands.sets))

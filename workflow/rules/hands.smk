@@ -18,7 +18,34 @@ rule prepare_arm:
         "envs/py render -m stages.hands.prepare_arm --arm {output.arm} > {log} 2>&1"
 
 
+rule unpack_panoramas:
+    input:
+        manifest="data/raw/pmndrs-panoramas/source.json",
+    output:
+        index=none("data/prepared/pmndrs-panoramas/index.csv"),
+    log:
+        "data/logs/unpack_panoramas.log",
+    benchmark:
+        "data/benchmarks/unpack_panoramas.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        folder=lambda wc, output: parent_of(output.index),
+        code=code_of("datasets.unpack_panoramas"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.datasets.unpack_panoramas --manifest {input.manifest} --panoramas {params.folder}"
+        " > {log} 2>&1"
+
+
 rule prepare_panoramas:
+    input:
+        more=(
+            ["data/prepared/pmndrs-panoramas/index.csv"]
+            if CATALOGUE.more_panoramas()
+            else []
+        ),
     output:
         panoramas=dvc("data/prepared/panoramas/panoramas.npz"),
     log:
@@ -29,10 +56,35 @@ rule prepare_panoramas:
         mem_mb=1000,
         runtime=5,
     params:
+        more=lambda wc, input: (
+            f"--folder {parent_of(input.more[0])}" if input.more else ""
+        ),
         code=code_of("hands.render.prepare_panoramas"),
         env=env_of("render"),
     shell:
-        "envs/py render -m stages.hands.render.prepare_panoramas --panoramas {output.panoramas} > {log} 2>&1"
+        "envs/py render -m stages.hands.render.prepare_panoramas {params.more} --panoramas {output.panoramas} > {log} 2>&1"
+
+
+rule prepare_plates:
+    output:
+        plates=none("data/prepared/plates/plates.npz"),
+    log:
+        "data/logs/prepare_plates.log",
+    benchmark:
+        "data/benchmarks/prepare_plates.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=(
+            ["--folder", SETTINGS.hands.plates.folder]
+            if SETTINGS.hands.plates.folder
+            else []
+        ),
+        code=code_of("hands.prepare_plates"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.prepare_plates {params.folder:q} --plates {output.plates} > {log} 2>&1"
 
 
 rule render_clips:
@@ -51,7 +103,7 @@ rule render_clips:
         mem_mb=1500,
         runtime=60,
     params:
-        clips=lambda wc: to_json(SETTINGS.hands.sets[wc.clips]),
+        clips=lambda wc: to_json(CATALOGUE.clip_set(wc.clips)),
         render=verbatim(to_json(SETTINGS.hands.render)),
         first=lambda wc: int(wc.job) * SETTINGS.hands.clips_per_job,
         size=SETTINGS.hands.clips_per_job,
@@ -70,6 +122,11 @@ rule compose_clips:
             for job in CATALOGUE.render_jobs(wc.clips)
         ],
         panoramas="data/prepared/panoramas/panoramas.npz",
+        plates=lambda wc: (
+            ["data/prepared/plates/plates.npz"]
+            if wc.clips in SETTINGS.hands.plates.sets
+            else []
+        ),
     output:
         labels=dvc("data/rendered/{scale}/{clips}/dataset/annotations.json"),
     log:
@@ -82,12 +139,17 @@ rule compose_clips:
         runtime=30,
     params:
         seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        plates=lambda wc, input: (
+            f"--plates {input.plates} --plate-share {SETTINGS.hands.plates.share}"
+            if input.plates
+            else ""
+        ),
         dataset=lambda wc, output: parent_of(output.labels),
         code=code_of("hands.compose_clips"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.hands.compose_clips --layers {input.layers} --panoramas {input.panoramas}"
-        " --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
+        " {params.plates} --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
 
 
 rule flatten_clips:
@@ -97,6 +159,11 @@ rule flatten_clips:
             for job in CATALOGUE.render_jobs(wc.clips)
         ],
         panoramas="data/prepared/panoramas/panoramas.npz",
+        plates=lambda wc: (
+            ["data/prepared/plates/plates.npz"]
+            if wc.clips in SETTINGS.hands.plates.sets
+            else []
+        ),
     output:
         labels=none("data/rendered/{scale}/{clips}/flat/annotations.json"),
     log:
@@ -109,12 +176,17 @@ rule flatten_clips:
         runtime=30,
     params:
         seed=lambda wc: SETTINGS.hands.sets[wc.clips].seed,
+        plates=lambda wc, input: (
+            f"--plates {input.plates} --plate-share {SETTINGS.hands.plates.share}"
+            if input.plates
+            else ""
+        ),
         dataset=lambda wc, output: parent_of(output.labels),
         code=code_of("hands.compose_clips"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.hands.compose_clips --flat --layers {input.layers} --panoramas {input.panoramas}"
-        " --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
+        " {params.plates} --seed {params.seed} --dataset {params.dataset} > {log} 2>&1"
 
 
 rule judge_hands:
@@ -221,7 +293,7 @@ rule verify_rerender:
         mem_mb=1500,
         runtime=30,
     params:
-        clips=lambda wc: to_json(SETTINGS.hands.sets[FIRST_CLIPS]),
+        clips=lambda wc: to_json(CATALOGUE.clip_set(FIRST_CLIPS)),
         name=FIRST_CLIPS,
         render=verbatim(to_json(SETTINGS.hands.render)),
         frames=SETTINGS.hands.rerendered_frames,

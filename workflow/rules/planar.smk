@@ -55,6 +55,7 @@ rule compare_arms:
         device=config["device"],
     params:
         steps=SETTINGS.hands.planar.steps,
+        cycle=verbatim(to_json(SETTINGS.hands.planar.cycle)),
         datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
         articulated=lambda wc, input: parent_of(input.articulated),
         held_out=lambda wc, input: parent_of(input.held_out),
@@ -65,6 +66,7 @@ rule compare_arms:
         "envs/py main -m stages.hands.planar.compare_arms --datasets {params.datasets}"
         " --articulated {params.articulated} --held-out {params.held_out} --held-out-poses {params.held_out_poses}"
         " --panoramas {input.panoramas} --compositor {input.compositor} --steps {params.steps}"
+        " --cycle {params.cycle:q} --state scratch/{params.code}"
         " --seed {wildcards.seed} --device {resources.device} --table {output.table} > {log} 2>&1"
 
 

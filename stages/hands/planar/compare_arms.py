@@ -9,6 +9,7 @@ places. The table has a row for each arm and test.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.hands.config import CycleConfig
 from stages.hands.fingertip_net import BatchSource, FingertipSchedule, find_fingertips, train_fingertips
 from stages.hands.planar.arms import FLAT_ARMS, flat_clips, panoramas_of, pictures
+from stages.hands.planar.cycle import train_cycle, translate
 from stages.hands.planar.sprites import SIZE_PX, Sprites, read_sprites
 from stages.hands.planar.train_compositor import read_compositor
 from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed, generator
@@ -29,6 +33,7 @@ from stages.lib.training.device import CHOICES, choose_device
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    config = from_json(CycleConfig, args.cycle, where="--cycle")
     device = choose_device(args.device)
     model = read_compositor(args.compositor)
     training, tests = {}, {}
@@ -40,6 +45,20 @@ def main(argv: list[str] | None = None) -> None:
         training[arm] = (pictures(arm, flat, model), flat.tips)
         tests[arm] = (pictures(arm, flat_test, model), flat_test.tips)
     training["rendered"] = (small(pointing), pointing.tips)
+    if config.steps:
+        progress = Progress(config.steps, "CycleGAN's steps")
+        translator = train_cycle(
+            training["paste"][0],
+            training["rendered"][0],
+            config,
+            seed=args.seed,
+            device=device,
+            state=Path(args.state) / f"cycle-{args.seed}" if args.state else None,
+            advance=lambda note: progress.advance(note=note),
+        )
+        training["cyclegan"], tests["cyclegan"] = (
+            (translate(translator, frames), tips) for frames, tips in (training["paste"], tests["paste"])
+        )
     training["rendered_articulated"] = articulated(pointing, read_sprites([args.articulated]), rng)
     poses = read_sprites([args.held_out_poses])
     tests["rendered"] = (small(held_out), held_out.tips)
@@ -113,6 +132,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
     parser.add_argument("--compositor", required=True, help="safetensors of train_compositor")
+    parser.add_argument("--cycle", default="{}", help="CycleConfig as JSON")
+    parser.add_argument("--state", help="folder for checkpoints of CycleGAN")
     parser.add_argument("--steps", type=int, default=300, help="of training of each network")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=CHOICES, default="auto")

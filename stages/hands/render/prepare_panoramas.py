@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The panoramas that come with Blender's module as one file of arrays: eight studio lights (CC0) and StinsonBeach.
+"""Panoramas as one file of arrays: those of Blender's module (eight studio lights, CC0, and StinsonBeach), and more:
+those of a folder.
 
-python -m stages.hands.render.prepare_panoramas --panoramas data/prepared/panoramas/panoramas.npz
+python -m stages.hands.render.prepare_panoramas --folder data/prepared/pmndrs-panoramas
+    --panoramas data/prepared/panoramas/panoramas.npz
 
 NAME  (h, w, 3) float16, linear, negative values cut off, scaled to a mean luminance of 1
 """
@@ -22,6 +24,8 @@ BRIGHTEST = 200.0  # of the mean: a lamp stays a lamp, and float16 holds it
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     files = {**studio_lights(), "stinson_beach": stinson_beach()}
+    if args.folder:
+        files |= in_folder(Path(args.folder))
     arrays = {name: read_panorama(path) for name, path in files.items()}
     with atomic_path(args.panoramas) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
@@ -43,6 +47,14 @@ def stinson_beach() -> Path:
     return found[0]
 
 
+def in_folder(folder: Path) -> dict[str, Path]:
+    """EXR and HDR files, named as they are. Raises InputError where there are none."""
+    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".exr", ".hdr")}
+    if not found:
+        raise InputError(f"{folder} holds no panorama (.exr, .hdr); name another folder")
+    return found
+
+
 def read_panorama(path: Path) -> np.ndarray:
     image = bpy.data.images.load(str(path))
     image.colorspace_settings.name = "Non-Color"  # the values as they are
@@ -59,6 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--folder", help="more panoramas, equirectangular EXR or HDR files")
     parser.add_argument("--panoramas", required=True, help="NPZ to write")
     return parser.parse_args(argv)
 

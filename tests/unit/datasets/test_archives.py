@@ -1,5 +1,6 @@
 """Bytes from outside: what is damaged or hostile is refused, and every format gives the same content."""
 
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.datasets import readers
+from stages.datasets import readers, unpack_panoramas
 from stages.datasets.config import DatasetEntry, PretrainedEntry, Source, SplitEntry
 from stages.datasets.fetch_dataset import main as fetch_dataset
 from stages.datasets.files import check_file, load_arrays, tar_members, zip_members
@@ -27,6 +28,7 @@ from stages.datasets.prepare import manifest_of, prepare_split
 from stages.datasets.prepare_images import main as prepare_images
 from stages.datasets.prepare_pretrained import read_state
 from stages.datasets.sources import answer_of, fetch, sentence_of
+from stages.lib.core.artifacts import write_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.lib.core.prepared import content_digest, image_digests, read_images
@@ -301,6 +303,50 @@ def test_a_python_package_is_found_by_its_version_and_read_without_unpacking(tmp
     fetch(entry("small-weights==0.1.0"), raw)
     assert [file.name for file in raw.iterdir()] == ["net.pth"]
     assert (raw / "net.pth").read_bytes() == b"weights"
+
+
+NPM = """#!/bin/sh
+case "$1" in
+view) [ "$2" = "@some/pictures@1.0.0" ] && echo 1.0.0 ;;
+pack) cp {package} some-pictures-1.0.0.tgz ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def test_panoramas_come_out_of_an_npm_package(tmp_path, monkeypatch):
+    """A stand-in for npm gives a package whose module holds an EXR picture as text."""
+    exr = bytes.fromhex("762f3101") + b"pixels"
+    module = b"export default 'data:application/exr;base64," + base64.b64encode(exr) + b"'"
+    package = tmp_path / "package.tgz"
+    with tarfile.open(package, "w:gz") as archive:
+        for name, content in (("package/hdri/sky.exr.js", module), ("package/evil.js", b"evil")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    programs, raw = tmp_path / "bin", tmp_path / "raw"
+    programs.mkdir()
+    (programs / "npm").write_text(NPM.format(package=package))
+    (programs / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    files = {"sky.exr.js": "sha256:" + hashlib.sha256(module).hexdigest()}
+
+    def source(location):
+        return Source(kind="npm", reader="data_address", location=location, files=files)
+
+    assert "does not give it" in answer_of(entry_of(source("@some/others@1.0.0")), raw).reasons[0]
+    wanted = source("@some/pictures@1.0.0")
+    assert answer_of(entry_of(wanted), raw).available
+    fetch(entry_of(wanted), raw)
+    assert [file.name for file in raw.iterdir()] == ["sky.exr.js"]
+    write_json(raw / "source.json", manifest_of("some-panoramas", wanted))
+    arguments = ["--manifest", str(raw / "source.json"), "--panoramas", str(tmp_path / "out")]
+    unpack_panoramas.main(arguments)
+    assert (tmp_path / "out" / "some_sky.exr").read_bytes() == exr
+    assert pd.read_csv(tmp_path / "out" / "index.csv")["file"].tolist() == ["some_sky.exr"]
+    (tmp_path / "no.js").write_bytes(b"export default 'data:,hello'")
+    with pytest.raises(InputError, match="holds no EXR picture"):
+        unpack_panoramas.exr_of(tmp_path / "no.js")
 
 
 def test_bundled_digits_are_what_the_registry_says(tmp_path):

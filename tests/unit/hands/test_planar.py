@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.hands.config import CompositorConfig
-from stages.hands.planar import adversarial
+from stages.hands.config import CompositorConfig, CycleConfig
+from stages.hands.planar import adversarial, cycle
 from stages.hands.planar.arms import flat_clips
 from stages.hands.planar.compositor import Z_SIZE, Compositor, boxes_of, instance_crops
 from stages.hands.planar.measure_planar import of_arms, of_generator
@@ -212,3 +212,25 @@ def test_claims_are_differences_of_the_arms() -> None:
     )
     found = {m.claim: m.value for m in of_generator(table)}
     assert found == {"G8": pytest.approx(0.1), "G9": pytest.approx(2.0)}
+
+
+def test_cyclegan_learns_a_change_of_colour_and_resumes(tmp_path, monkeypatch) -> None:
+    """Greenish noise against reddish noise: translated frames come nearer to the other kind."""
+    chance = torch.Generator().manual_seed(0)
+    noise = torch.rand(2, 16, 1, 64, 64, generator=chance)
+    green, red = (
+        torch.cat([a, b, a * 0], 1) for a, b in ((noise[0] * 0.2, noise[0]), (noise[1], noise[1] * 0.2))
+    )
+    config = CycleConfig(steps=30, batch_size=4, width=8, learning_rate=2e-3)
+    cpu = torch.device("cpu")
+    model = cycle.train_cycle(green, red, config, seed=0, device=cpu)
+    found = cycle.translate(model, green)
+    assert found.shape == green.shape
+    assert found[:, 0].mean() > green[:, 0].mean() + 0.1
+    monkeypatch.setattr(cycle, "CHECKPOINT_STEPS", 20)
+    cycle.train_cycle(green, red, config, seed=0, device=cpu, state=tmp_path)
+    done: list[str] = []
+    again = cycle.train_cycle(green, red, config, seed=0, device=cpu, state=tmp_path, advance=done.append)
+    assert len(done) == 10
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
