@@ -100,12 +100,8 @@ class CycleConfig:
 class PlanarConfig:
     """The paper's flat hands against cut and paste and against rendered ones: equal frames, equal labels."""
 
-    datasets: tuple[
-        str, ...
-    ] = ()  # sets of pointing clips that all arms train on; none switches the arms off
-    articulated: str = (
-        "poses"  # set of other poses, which the articulated arm takes a quarter of its frames from
-    )
+    datasets: tuple[str, ...] = ()  # sets of pointing clips that all arms train on; none: no arms
+    articulated: str = "poses"  # set of other poses, a quarter of the articulated arm's frames
     held_out: str = "held_out"  # set of pointing clips that is tested on
     held_out_poses: str = "held_out_poses"  # set of other poses that is tested on
     seeds: tuple[int, ...] = (0, 1, 2)  # one generator and one network of each arm each
