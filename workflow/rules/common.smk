@@ -133,12 +133,19 @@ SECTIONS = [
         [
             {
                 "paper": "egogestvid",
+                "title": "Rendered clips",
+                "caption": "Clips drawn at random from all sets; they loop.",
+                "figure": "egogestvid/figures/preview.svg",
+                "table": "egogestvid/figures/preview.csv",
+            },
+            {
+                "paper": "egogestvid",
                 "title": "Rendered frames",
                 "caption": "Drawn at random from all sets, with the hand's box and the index fingertip (a cross where it is"
                 " hidden). Hand: MakeHuman, CC0; panoramas: Blender, CC0.",
                 "figure": "egogestvid/figures/contact_sheet.svg",
                 "table": "egogestvid/figures/contact_sheet.csv",
-            }
+            },
         ]
         if SETTINGS.hands.sets
         else []
@@ -155,6 +162,36 @@ SECTIONS = [
             }
         ]
         if SETTINGS.hands.diversity.datasets
+        else []
+    ),
+    *(
+        [
+            {
+                "paper": "egogestvid",
+                "title": "Flat and rendered hands",
+                "caption": "Above, the same fingertips by every arm, flat ones before the same places: cut and paste, with the"
+                " colours of what surrounds the hand, by the paper's generator as published and blended with the true"
+                " background, and rendered. Below, mean error of fingertip networks trained on equally many frames of each;"
+                " dots are seeds.",
+                "figure": "egogestvid/figures/arms.svg",
+                "table": "egogestvid/figures/arms.csv",
+            }
+        ]
+        if SETTINGS.hands.planar.datasets
+        else []
+    ),
+    *(
+        [
+            {
+                "paper": "egogestvid",
+                "title": "Drawn and real trajectories",
+                "caption": "Mean and standard deviation of four numbers that describe a trajectory's shape: our templates, and"
+                " the real training trajectories of EgoGestAR, which nothing is trained on.",
+                "figure": "egogestvid/figures/templates.svg",
+                "table": "egogestvid/figures/templates.csv",
+            }
+        ]
+        if CATALOGUE.real_gestures()
         else []
     ),
     {

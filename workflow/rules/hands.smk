@@ -607,8 +607,70 @@ rule plot_contact_sheet:
         " --drawn {output.drawn} > {log} 2>&1"
 
 
+rule plot_preview:
+    input:
+        datasets=[
+            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
+            for name in SETTINGS.hands.sets
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/egogestvid/figures/preview.svg"),
+            caption="../report/preview.rst",
+            category="egogestvid",
+            labels={"figure": "rendered clips"},
+        ),
+        drawn=dvc("results/{scale}/egogestvid/figures/preview.csv"),
+    log:
+        "results/{scale}/logs/plot_preview.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_preview.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
+        code=code_of("hands.plot_preview"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.plot_preview --datasets {params.datasets} --figure {output.figure}"
+        " --drawn {output.drawn} > {log} 2>&1"
+
+
+rule compare_templates:
+    input:
+        trajectories="data/prepared/egogestar/train/trajectories.parquet",
+    output:
+        figure=report(
+            dvc("results/{scale}/egogestvid/figures/templates.svg"),
+            caption="../report/templates.rst",
+            category="egogestvid",
+            labels={"figure": "drawn and real trajectories"},
+        ),
+        drawn=dvc("results/{scale}/egogestvid/figures/templates.csv"),
+    log:
+        "results/{scale}/logs/compare_templates.log",
+    benchmark:
+        "results/{scale}/benchmarks/compare_templates.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("hands.compare_templates"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.compare_templates --trajectories {input.trajectories}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
 rule egogestvid:
     input:
+        f"results/{SCALE}/egogestvid/figures/preview.svg",
+        (
+            f"results/{SCALE}/egogestvid/figures/templates.svg"
+            if CATALOGUE.real_gestures()
+            else []
+        ),
         f"results/{SCALE}/egogestvid/figures/contact_sheet.svg",
         (
             f"results/{SCALE}/egogestvid/figures/diversity.svg"

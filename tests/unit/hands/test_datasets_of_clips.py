@@ -1,5 +1,7 @@
 """Composed clips: labels of a hand whose place is known, and a validator that names the frame that is broken."""
 
+import base64
+import io
 import json
 
 import av
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.hands import compose_clips, measure_labels, plot_contact_sheet, validate_clips
+from stages.hands import compose_clips, measure_labels, plot_contact_sheet, plot_preview, validate_clips
 from stages.hands.annotations import COVERED, HIDDEN, VISIBLE, class_mask, depth_map, tight_box, visibility
 from stages.hands.arm import INDEX_TIP
 from stages.hands.backgrounds import bilinear, panorama_view
@@ -140,6 +142,15 @@ def test_claims_and_contact_sheet_from_the_files(dataset, tmp_path):
     figure = ["--figure", str(tmp_path / "f.svg"), "--drawn", str(tmp_path / "f.csv")]
     plot_contact_sheet.main(["--datasets", str(dataset), *figure])
     assert (tmp_path / "f.svg").read_text().count("<image") == 4
+
+
+def test_the_preview_is_a_picture_that_loops_through_the_clips(dataset, tmp_path):
+    figure = ["--figure", str(tmp_path / "p.svg"), "--drawn", str(tmp_path / "p.csv")]
+    plot_preview.main(["--datasets", str(dataset), *figure])
+    text = (tmp_path / "p.svg").read_text()
+    with Image.open(io.BytesIO(base64.b64decode(text.partition("base64,")[2].partition('"')[0]))) as picture:
+        assert (picture.n_frames, picture.info["loop"]) == (2, 0)
+        assert picture.size == (320, 120)  # two clips side by side
 
 
 def test_visibility_tells_covered_from_seen_and_outside():

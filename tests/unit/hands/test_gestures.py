@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.hands import classify_trajectories, train_trajectory_classifier
+from stages.hands.compare_templates import compared, turning
 from stages.hands.gestures import CORNERS, GESTURES, HandStyle, draw_gesture
 from stages.hands.trajectories import POINTS, Tracker, resampled, templates, tracked
 from stages.lib.core.errors import InputError
@@ -111,3 +112,20 @@ def test_templates_are_balanced_and_labelled():
     largest = np.abs(features[:, :2]).max((1, 2))
     assert (largest <= 0.5 + 1e-6).all()
     assert (largest > 0.4).all()
+
+
+def test_templates_are_compared_with_real_trajectories_by_their_shape(tmp_path):
+    """Two drawings of one kind have the same distributions; the reversed ones end elsewhere but are as long."""
+    rng = np.random.default_rng(0)
+    real, drawn = ([draw_gesture("tick", rng).points[::12] for _ in range(150)] for _ in range(2))
+    same = {row["statistic"]: row["ks_distance"] for row in compared("tick", real, drawn)}
+    # 1.63 sqrt(2 / n): what two equal distributions exceed in one case of a hundred
+    assert max(same.values()) < 1.63 * (2 / 150) ** 0.5
+    other = compared("tick", real, [points[: len(points) // 3] for points in drawn])
+    assert {row["statistic"]: row["ks_distance"] for row in other}["turning (rad)"] > 0.8
+    straight = np.stack([np.linspace(0, 1, 50), np.zeros(50)], axis=1)
+    assert turning(resampled(straight)) == 0
+    circle = 2 * np.pi * np.arange(200) / 199
+    assert turning(resampled(np.stack([np.cos(circle), np.sin(circle)], axis=1))) == pytest.approx(
+        8 / 9 * 2 * np.pi, rel=0.05
+    )
