@@ -154,9 +154,9 @@ def draw_stance(gesture: str, rng: np.random.Generator) -> Stance:
     dorsal = np.array([rng.uniform(-0.15, 0.55), rng.uniform(-0.1, 0.35), 1.0])
     wrist = np.array([rng.uniform(-28, 4), rng.uniform(-24, 10), rng.uniform(-12, 12)])
     if gesture == "thumbs_up":
-        # the forearm points away from the viewer, the back of the hand to its own side
-        elbow = np.array([rng.uniform(0.10, 0.26), rng.uniform(-0.30, -0.18), rng.uniform(-0.12, 0.02)])
-        dorsal = np.array([1.0, rng.uniform(-0.2, 0.2), rng.uniform(0.0, 0.4)])
+        # the forearm comes from its own side, the curled fingers show
+        elbow = np.array([rng.uniform(0.15, 0.40), rng.uniform(-0.26, -0.10), rng.uniform(-0.36, -0.08)])
+        dorsal = np.array([0.9, rng.uniform(0.0, 0.5), rng.uniform(-0.7, -0.3)])
     if gesture == "palm" and rng.random() < 0.5:
         dorsal = np.array([rng.uniform(-0.2, 0.2), rng.uniform(-0.3, 0.1), -1.0])
     jitter = rng.normal(0, 3, (5, 4)) * np.array([1, 0.8, 1, 0.6])

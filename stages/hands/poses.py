@@ -58,17 +58,14 @@ POSES: Mapping[str, Pose] = {
 }  # fmt: skip
 
 
-def rotations(pose: Pose, *, wrist: Array, jitter: Array | None = None) -> dict[str, Array]:
+def rotations(pose: Pose, *, wrist: Array) -> dict[str, Array]:
     """bone -> Euler angles in rad, as arm.posed takes them.
 
-    wrist   (3,) flexion, deviation, pronation in degrees; half of the pronation turns the forearm
-    jitter  (5, 4) degrees, added to the fingers' angles
+    wrist  (3,) flexion, deviation, pronation in degrees; half of the pronation turns the forearm
     """
     found: dict[str, Array] = {}
     for finger, name in enumerate(FINGERS):
-        first, abduction, second, third = np.array(getattr(pose, name)) + (
-            0 if jitter is None else jitter[finger]
-        )
+        first, abduction, second, third = getattr(pose, name)
         bone = f"finger{finger + 1}"
         found[f"{bone}-1"] = np.radians([-first, 0, abduction])
         found[f"{bone}-2"] = np.radians([-second, 0, 0])

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.hands.arm import FINGERTIPS, INDEX_TIP, KEYPOINT_NAMES, Array, PosedArm, RestArm, posed, unit
-from stages.hands.poses import POSES, rotations
+from stages.hands.contact import settled
+from stages.hands.poses import rotations
 
 MIDDLE_MCP = KEYPOINT_NAMES.index("middle_mcp")
 
@@ -104,10 +105,11 @@ def clip_geometry(
     left               mirror the finished right arm
     """
     anchor = ANCHORS.get(pose, MIDDLE_MCP)
+    fingers = settled(rest, pose, stance.jitter)
     middle = targets[:, 1].mean(0)
     vertices, keypoints = [], []
     for moments, sway in zip(targets, wrist_sway, strict=True):
-        arm = posed(rest, rotations(POSES[pose], wrist=stance.wrist + sway, jitter=stance.jitter))
+        arm = posed(rest, rotations(fingers, wrist=stance.wrist + sway))
         joints = arm.keypoints.copy()
         joints[list(FINGERTIPS)] = arm.vertices[rest.fingertips]
         at_moments = []

@@ -17,6 +17,7 @@ from stages.hands.arm import (
     skinned,
     vertex_normals,
 )
+from stages.hands.contact import segment_distances
 from stages.hands.poses import POSES, rotations
 from stages.hands.scenes import Camera, Stance, clip_geometry, head_rotation, place
 from stages.lib.core.errors import InputError
@@ -196,3 +197,15 @@ def test_a_level_head_looks_along_y_with_z_up():
     np.testing.assert_allclose(left @ [0, 0, -1], [-1, 0, 0], atol=1e-12)
     lifted = head_rotation(*np.array([0, 0.4, 0]))
     np.testing.assert_allclose(lifted @ [0, 0, -1], [0, np.cos(0.4), np.sin(0.4)], atol=1e-12)
+
+
+def test_distances_of_segments_are_those_of_their_densest_points():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 40, 2, 3))
+    b[0] = a[0] + [0, 0, 1.0]  # parallel
+    share = np.linspace(0, 1, 201)[:, None]
+    for first, second, found in zip(a, b, segment_distances(a, b), strict=True):
+        p, q = (s[0] + share * (s[1] - s[0]) for s in (first, second))
+        nearest = np.linalg.norm(p[:, None] - q[None], axis=2).min()
+        assert found <= nearest + 1e-12
+        assert found == pytest.approx(nearest, abs=0.02)
