@@ -26,6 +26,7 @@ localrules:
     teachers,
     minifloats,
     egogestvid,
+    judge,
     hardware,
     bench,
 

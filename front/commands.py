@@ -45,7 +45,7 @@ def run(args):
         _preflight(args.scale)
         return _python("-m", "workflow.lib.plan", "--scale", args.scale, "--cores", str(args.jobs), *names)
     start = time.monotonic()
-    if "bench" in names:
+    if {"bench", "judge"} & set(names):
         set_up(["oracles"], args.torch)
     code = _preflight(args.scale)
     if code:

@@ -52,8 +52,23 @@ def main(argv: list[str] | None = None) -> None:
     for name, picture in real_frames(args.videos):
         found = keypoints(model, picture)
         rows.append({"arm": "real", "set": "", "file": name, "found": found is not None})
+    table = pd.DataFrame(rows)
     with atomic_path(args.table) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False)
+    print(summary(table))
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Shares of found hands, by arm and by thirds of the scale of tones, and the median distance of keypoints."""
+    lines = []
+    for arm, frames in table.groupby("arm", sort=False):
+        error = f", keypoints off by {frames['error'].median():.1%} of the box" if arm != "real" else ""
+        lines.append(f"{arm}: {frames['found'].mean():.1%} of {len(frames)} found{error}")
+        if arm == "rendered":
+            thirds = pd.cut(frames["tone"], [-1, 2.9, 5.9, 9], labels=["light", "middle", "dark"])
+            for third, some in frames.groupby(thirds, observed=True):
+                lines.append(f"  {third} skin: {some['found'].mean():.1%} of {len(some)}")
+    return "\n".join(lines)
 
 
 def draw_frames(

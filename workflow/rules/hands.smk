@@ -227,6 +227,12 @@ rule judge_hands:
         " --table {output.table} > {log} 2>&1"
 
 
+# an independent look at the rendered hands, with the environment oracles
+rule judge:
+    input:
+        f"results/{SCALE}/egogestvid/tables/mediapipe.csv",
+
+
 rule validate_clips:
     input:
         labels="data/rendered/{scale}/{clips}/dataset/annotations.json",
