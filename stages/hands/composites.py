@@ -15,7 +15,6 @@ from stages.hands.arm import INDEX_TIP
 from stages.hands.backgrounds import panorama_view
 from stages.hands.camera_look import LUMINANCE, tone_curve
 from stages.hands.clip_frames import INPUT_PX
-from stages.hands.fingertip_net import colour_jitter
 from stages.hands.layers import Layers
 from stages.hands.scenes import Camera, head_rotation
 
@@ -133,36 +132,78 @@ def _smooth(rng: np.random.Generator, width: int, height: int, *, cells: int) ->
 
 
 class CompositeSource:
-    """Batches for train_fingertips: frames (size, 3, 96, 128) in -1..1 and tips (size, 2)."""
+    """Batches for train_fingertips: (size, 6, 96, 128) in -1..1, frames and their clips' medians, and tips (size, 2).
+
+    A median frame shows the same scene, a little moved, sometimes with what is left of a hand that stayed too long.
+    Frames and medians are taken by one camera of any exposure, contrast and tint.
+    """
 
     def __init__(self, hands: Hands, backgrounds: Tensor) -> None:
         self.hands, self.backgrounds = hands, backgrounds
 
     def __call__(self, step: int, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         rand = lambda *shape: torch.rand(*shape, generator=chance)  # noqa: E731
+        normal = lambda *shape: torch.randn(*shape, generator=chance)  # noqa: E731
         rows = torch.randint(len(self.hands.rgba), (size,), generator=chance)
-        rgba, tips = self.hands.rgba[rows], 2 * self.hands.tips[rows] - 1
-        # the picture shows at p what the stored hand has at A (p - target) + tip, in -1..1 of both
-        target = torch.stack([1.7 * rand(size) - 0.85, 1.6 * rand(size) - 0.9], dim=1)
-        scale = torch.exp(1.1 * rand(size) - 0.5)
-        angle = 0.35 * torch.randn(size, generator=chance)
-        side = torch.where(rand(size) < 0.25, -1.0, 1.0)
-        cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-        aspect = INPUT_PX[0] / INPUT_PX[1]
-        matrix = torch.stack(
-            [torch.stack([side * cosine, -side * sine / aspect], 1), torch.stack([sine * aspect, cosine], 1)],
-            dim=1,
+        rgba, own = self.hands.rgba[rows], 2 * self.hands.tips[rows] - 1
+        tips = torch.stack([1.7 * rand(size) - 0.85, 1.6 * rand(size) - 0.9], dim=1)
+        matrix = _turns(
+            torch.exp(1.1 * rand(size) - 0.5),
+            0.35 * normal(size),
+            torch.where(rand(size) < 0.25, -1.0, 1.0),
         )
-        theta = torch.cat([matrix, (tips - (matrix @ target[..., None]).squeeze(2))[..., None]], dim=2)
-        grid = F.affine_grid(theta, [size, 4, INPUT_PX[1], INPUT_PX[0]], align_corners=False)
-        # where the stored picture ends, its edge goes on: the arm comes from outside
-        seen = F.grid_sample(rgba, grid, padding_mode="border", align_corners=False)
+        hand = _moved(rgba, matrix, own, tips)
+        # most medians have no hand, some one that was elsewhere, some one that hardly moved
+        kind = rand(size)
+        away = torch.where(kind < 0.8, 0.9, 0.05)[:, None] * normal(size, 2)
+        ghost = (
+            _moved(rgba, matrix, own, tips + away)
+            * ((kind > 0.6) * (0.4 + 0.6 * rand(size)))[:, None, None, None]
+        )
         behind = self.backgrounds[torch.randint(len(self.backgrounds), (size,), generator=chance)]
         behind = torch.where((rand(size) < 0.5)[:, None, None, None], behind.flip(3), behind)
-        behind = behind * torch.exp(0.6 * torch.randn(size, 1, 1, 1, generator=chance))
-        hand = seen[:, :3] * torch.exp(0.6 * torch.randn(size, 1, 1, 1, generator=chance) - 0.35)
-        hand = hand * torch.exp(0.06 * torch.randn(size, 3, 1, 1, generator=chance))
-        frames = (hand + (1 - seen[:, 3:]) * behind).clamp(0, 1)
+        behind = behind * torch.exp(0.6 * normal(size, 1, 1, 1))
+        sway = torch.randint(-2, 3, (size, 2), generator=chance) * (rand(size) < 0.6)[:, None]
+        swayed = torch.stack(
+            [torch.roll(b, tuple(s), (1, 2)) for b, s in zip(behind, sway.tolist(), strict=True)]
+        )
+        light = torch.exp(0.6 * normal(size, 1, 1, 1) - 0.35 + 0.06 * normal(size, 3, 1, 1))
+        frames = (hand[:, :3] * light + (1 - hand[:, 3:]) * behind).clamp(0, 1)
+        medians = (ghost[:, :3] * light + (1 - ghost[:, 3:]) * swayed).clamp(0, 1)
         blurred = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, 1)
         frames = torch.where((rand(size) < 0.3)[:, None, None, None], blurred, frames)
-        return colour_jitter(frames, chance), (target + 1) / 2
+        # half of the cameras are in the dark, some see through haze, some under coloured light
+        gamma = torch.exp(0.25 * normal(size, 1, 1, 1))
+        gain = torch.exp(
+            0.2 * normal(size, 1, 1, 1) - 1.8 * rand(size, 1, 1, 1) * (rand(size, 1, 1, 1) < 0.5)
+        )
+        tint = torch.exp(
+            0.08 * normal(size, 3, 1, 1) + 0.3 * normal(size, 3, 1, 1) * (rand(size, 1, 1, 1) < 0.4)
+        )
+        haze = 0.3 * rand(size, 1, 1, 1) * (rand(size, 1, 1, 1) < 0.25)
+        noise = 0.03 * rand(size, 1, 1, 1)
+        drift = torch.exp(0.05 * normal(size, 1, 1, 1))  # of the exposure, between a frame and the median
+        taken = []
+        # a median has less noise than a frame
+        for picture, share in ((frames, 1.0), (medians * drift, 0.3)):
+            seen = picture.clamp_min(1e-4) ** gamma * gain * tint * (1 - haze) + haze
+            taken.append((seen + share * noise * normal(*picture.shape)).clamp(0, 1))
+        return 2 * torch.cat(taken, 1) - 1, (tips + 1) / 2
+
+
+def _turns(scale: Tensor, angle: Tensor, side: Tensor) -> Tensor:
+    """(n, 2, 2) from the picture's -1..1 to the stored hand's: above 1 smaller, in rad, -1 mirrored; each (n,)."""
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    aspect = INPUT_PX[0] / INPUT_PX[1]
+    rows = [torch.stack([side * cosine, -side * sine / aspect], 1), torch.stack([sine * aspect, cosine], 1)]
+    return torch.stack(rows, dim=1)
+
+
+def _moved(rgba: Tensor, matrix: Tensor, own: Tensor, tips: Tensor) -> Tensor:
+    """(n, 4, 96, 128) stored hands with their own tips (n, 2) at `tips` (n, 2): at p stands what they have at
+    matrix (p - tip) + own.
+    """
+    theta = torch.cat([matrix, (own - (matrix @ tips[..., None]).squeeze(2))[..., None]], dim=2)
+    grid = F.affine_grid(theta, [len(rgba), 4, INPUT_PX[1], INPUT_PX[0]], align_corners=False)
+    # where the stored picture ends, its edge goes on: the arm comes from outside
+    return F.grid_sample(rgba, grid, padding_mode="border", align_corners=False)

@@ -22,16 +22,18 @@ SPREAD = 1.0  # standard deviation of the wanted heatmap, in its cells
 
 
 class FingertipNet(nn.Module):
-    """(n, 3, h, w) in -1..1 -> (n, h / 4, w / 4) logits of where the tip is; h and w multiples of 8."""
+    """(n, channels, h, w) in -1..1 -> (n, h / 4, w / 4) logits of where the tip is; h and w multiples of 8."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 16, channels: int = 3) -> None:
         super().__init__()
 
         def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
             conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
             return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
-        self.stem = nn.Sequential(block(3, width, 2), block(width, 2 * width, 2), block(2 * width, 2 * width))
+        self.stem = nn.Sequential(
+            block(channels, width, 2), block(width, 2 * width, 2), block(2 * width, 2 * width)
+        )
         self.deep = nn.Sequential(block(2 * width, 4 * width, 2), block(4 * width, 4 * width))
         self.deeper = nn.Sequential(block(4 * width, 4 * width, 2), block(4 * width, 4 * width))
         self.middle = block(8 * width, 4 * width)
@@ -45,6 +47,25 @@ class FingertipNet(nn.Module):
             self.middle(torch.cat([deeper, deep], 1)), size=fine.shape[-2:], mode="nearest"
         )
         return self.top(torch.cat([middle, fine], 1)).squeeze(1)
+
+
+class VideoFingertipNet(nn.Module):
+    """(n, 6, h, w) in -1..1, frames and the median frame of their video -> logits as those of FingertipNet.
+
+    It sees each frame with its mean and contrast taken away, and how far the frame is from the median: what moves.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.finder = FingertipNet(width, channels=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, median = x[:, :3], x[:, 3:]
+        contrast = frames.std((1, 2, 3), keepdim=True) + 0.05
+        change = (frames - median).abs().mean(1, keepdim=True)
+        even = frames - frames.mean((1, 2, 3), keepdim=True)
+        found: Tensor = self.finder(torch.cat([even, change], 1) / contrast)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +110,16 @@ def train_fingertips(
     schedule: FingertipSchedule,
     seed: int,
     device: torch.device,
-    width: int = 16,
+    build: Callable[[], nn.Module] = FingertipNet,
     advance: Callable[[], None] | None = None,
 ) -> nn.Module:
-    """A trained network. `batches(step, size, generator)` gives frames (size, 3, h, w) in -1..1 and tips (size, 2).
+    """A trained network. `batches(step, size, generator)` gives what the network takes, and tips (size, 2).
 
+    build    a network, untrained
     advance  called after each step
     """
     torch.manual_seed(seed)
-    model = channels_last_(FingertipNet(width).to(device)).train()
+    model = channels_last_(build().to(device)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.2
@@ -124,7 +146,7 @@ def read_fingertip_nets(weights: str, info: str) -> dict[int, nn.Module]:
     try:
         state = load_file(weights)
         for seed in record["config"]["seeds"]:
-            model = channels_last_(FingertipNet(record["config"]["width"]))
+            model = channels_last_(VideoFingertipNet(record["config"]["width"]))
             own = {k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{seed}.")}
             model.load_state_dict(own)
             found[int(seed)] = model.eval()

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from stages.hands.clip_frames import INPUT_PX
 from stages.hands.composites import cut_out, drawn_view, joined_hands
-from stages.hands.fingertip_net import FingertipNet
+from stages.hands.fingertip_net import FingertipNet, find_fingertips
 from stages.hands.gestures import GESTURES
 from stages.hands.layers import read_layers
 from stages.hands.motion_images import moving_hand
 from stages.hands.trajectory_classifier import read_classifiers
-from stages.hands.videos import classify, track
+from stages.hands.videos import classify, smoothed
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
@@ -76,7 +76,8 @@ def held_out_views(path: str, names: set[str], rng: np.random.Generator) -> Tens
 
 def tips_found(network: nn.Module, frames: Tensor) -> np.ndarray:
     # every frame counts here, however unsure: networks are compared
-    return track(network, frames, np.arange(len(frames)), INPUT_PX, trusted=-1).points
+    places, _ = find_fingertips(network, 2 * frames - 1)
+    return smoothed(in_pixels(places))
 
 
 def in_pixels(tips: Tensor) -> np.ndarray:

@@ -8,13 +8,14 @@ weights  tensors `SEED.NAME`; info: settings and how many hands they were traine
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 from safetensors.torch import save_file
 
 from stages.hands.composites import CompositeSource, cut_out, draw_backgrounds, joined_hands
 from stages.hands.config import FingertipConfig
-from stages.hands.fingertip_net import FingertipSchedule, train_fingertips
+from stages.hands.fingertip_net import FingertipSchedule, VideoFingertipNet, train_fingertips
 from stages.hands.layers import read_layers
 from stages.lib.core.artifacts import atomic_path, write_json
 from stages.lib.core.commands import from_json
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             schedule=schedule,
             seed=derive_seed(seed, "fingertips") % 2**31,
             device=device,
-            width=config.width,
+            build=partial(VideoFingertipNet, config.width),
             advance=lambda seed=seed: progress.advance(note=f"seed {seed}"),
         )
         state |= {f"{seed}.{name}": t.cpu().contiguous() for name, t in model.state_dict().items()}

@@ -52,15 +52,28 @@ def read_video(path: str | Path) -> tuple[Tensor, np.ndarray, tuple[int, int]]:
 def track(
     model: nn.Module, frames: Tensor, times_s: np.ndarray, size: tuple[int, int], *, trusted: float
 ) -> Track:
-    """Fingertips of frames whose heatmap holds more than `trusted` of its weight about one place."""
-    places, trust = find_fingertips(model, 2 * frames - 1)
+    """Fingertips of frames whose heatmap holds more than `trusted` of its weight about one place.
+
+    model  a VideoFingertipNet; it is given the median of all frames, which a live system would take of the last seconds
+    """
+    places, trust = find_fingertips(model, with_median(frames))
     sure = trust.numpy() > trusted
-    points = (places.numpy() * np.array(size))[sure]
-    if len(points) >= MEDIAN_FRAMES:
-        padded = np.pad(points, ((MEDIAN_FRAMES // 2, MEDIAN_FRAMES // 2), (0, 0)), mode="edge")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_FRAMES, axis=0)
-        points = np.median(windows, axis=-1)
-    return Track(points=points.astype(float), times_s=times_s[sure], trust=trust.numpy())
+    points = smoothed((places.numpy() * np.array(size))[sure].astype(float))
+    return Track(points=points, times_s=times_s[sure], trust=trust.numpy())
+
+
+def with_median(frames: Tensor) -> Tensor:
+    """(n, 6, h, w) in -1..1 of frames (n, 3, h, w) in 0..1: each with the median frame behind it."""
+    return 2 * torch.cat([frames, frames.median(0).values.expand_as(frames)], 1) - 1
+
+
+def smoothed(points: Array) -> Array:
+    """Each place (n, 2) as the median of MEDIAN_FRAMES."""
+    if len(points) < MEDIAN_FRAMES:
+        return points
+    padded = np.pad(points, ((MEDIAN_FRAMES // 2, MEDIAN_FRAMES // 2), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_FRAMES, axis=0)
+    return np.asarray(np.median(windows, axis=-1))
 
 
 def classify(classifier: nn.Module, points: Array) -> np.ndarray:
