@@ -201,6 +201,7 @@ def test_claims_are_differences_of_the_arms() -> None:
     by_claim = {m.claim: m for m in of_arms(pd.DataFrame(rows))}
     assert by_claim["G6"].value == pytest.approx(-1)  # the GAN's error is the larger by one
     assert by_claim["G7"].value == pytest.approx(-3)
+    assert by_claim["G13"].value == pytest.approx(-2)
     assert [s.value for s in by_claim["G10"].samples] == [1.0] * 3
     values = {
         ("paste", "rim_own"): 0.4, ("gan", "rim_own"): 0.3, ("z_per_frame", "flicker_inside"): 0.2,
