@@ -27,14 +27,15 @@ class TrajectoryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DiversityConfig:
-    """Fingertip networks trained in one place, two, four, ... at equal frame count."""
+    """Fingertip error over the number of places that training hands stand before."""
 
-    datasets: tuple[str, ...] = ()  # sets of clips, a place each, in the order in which they join
-    held_out: str = ""  # set of clips that is tested on
+    datasets: tuple[str, ...] = ()  # sets of clips whose hands are trained on; none: no study
+    held_out: str = ""  # set of clips that is tested on, before its own panorama
+    panoramas: tuple[str, ...] = ()  # one place each
     places: tuple[int, ...] = (1, 2, 4, 8)  # numbers of places
-    frames: int = 160  # to train on, however many places they come from
-    seeds: tuple[int, ...] = (0, 1, 2)  # one network each
-    steps: int = 300  # of training
+    clips_trained: int = 20  # hands of each network, whatever the number of places
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)  # hands, order and directions of places each
+    steps: int = 240  # of training
     batch_size: int = 32  # frames a step
     learning_rate: float = 3e-3  # highest rate of the schedule
     clips: int = 100  # drawn gestures that are recognised with each network
@@ -42,7 +43,7 @@ class DiversityConfig:
     def __post_init__(self) -> None:
         if not self.places or min(self.places) < 1:
             raise ValueError(f"places is {list(self.places)}: give numbers of 1 or more")
-        for key in ("frames", "steps", "batch_size", "clips"):
+        for key in ("clips_trained", "steps", "batch_size", "clips"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
 

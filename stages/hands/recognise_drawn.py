@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from stages.hands.fingertip_net import FingertipNet, find_fingertips
 from stages.hands.gestures import GESTURES
 from stages.hands.layers import read_layers
 from stages.hands.motion_images import moving_hand
+from stages.hands.study_diversity import read_panoramas
 from stages.hands.trajectory_classifier import read_classifiers
 from stages.hands.videos import classify, smoothed
 from stages.lib.core.artifacts import atomic_path
@@ -68,15 +70,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def held_out_views(path: str, names: set[str], rng: np.random.Generator) -> Tensor:
     """(50, 3, 96, 128) views of these panoramas in 0..1."""
-    with np.load(path, allow_pickle=False) as file:
-        panoramas = [file[name].astype(np.float32) for name in sorted(names)]
+    panoramas = list(read_panoramas(path, sorted(names)).values())
     views = [drawn_view(panoramas[i % len(panoramas)], rng, *INPUT_PX) for i in range(BACKGROUNDS)]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
 
 
 def tips_found(network: nn.Module, frames: Tensor) -> np.ndarray:
     # every frame counts here, however unsure: networks are compared
-    places, _ = find_fingertips(network, 2 * frames - 1)
+    places, _ = find_fingertips(network, 2 * F.avg_pool2d(frames, 2) - 1)
     return smoothed(in_pixels(places))
 
 

@@ -1,56 +1,77 @@
-"""Fingertip error on a place that nothing was trained on, over the number of training places, at equal frame count.
+"""Fingertip error before a panorama that nothing was trained on, over the number of training places, all else equal.
 
-python -m stages.hands.study_diversity --datasets a b c d e f g h --held-out held_out --config '{"seeds": [0, 1, 2]}'
-    --table diversity.csv --weights diversity.safetensors
+python -m stages.hands.study_diversity --layers a.npz b.npz --held-out held_out.npz --panoramas panoramas.npz
+    --config '{"panoramas": ["interior", "city"], "places": [1, 2]}' --table diversity.csv --weights diversity.safetensors
 
-With n places, each of the first n data sets gives an n-th of the frames (whole clips first, from its first clip on), so
-that the studies are nested. The table has a row for each number of places and seed: error on the held-out frames, also by
-skin tone, and on those trained on. Weights are tensors `PLACES.SEED.NAME`.
+A place is a panorama and a direction. Each seed draws its hands, an order of places, and a direction in each; its
+networks see the same hands, frame by frame, before the first 1, 2, 4, ... of its places in turn. So neither who was
+rendered where, nor which place came first, decides. The table has a row for each number of places and seed: error on
+held-out hands before the held-out panorama, also by skin tone, and on the frames trained on. Weights are tensors
+`PLACES.SEED.NAME`.
 """
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.hands.clip_frames import ClipFrames, read_frames
+from stages.hands.arm import INDEX_TIP
+from stages.hands.backgrounds import panorama_view
+from stages.hands.clip_frames import network_input
+from stages.hands.compose_clips import clip_pictures
 from stages.hands.config import DiversityConfig
 from stages.hands.fingertip_net import BatchSource, FingertipSchedule, find_fingertips, train_fingertips
+from stages.hands.layers import Layers, read_layers
+from stages.hands.scenes import Camera, about_vertical
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
-from stages.lib.core.seeds import derive_seed
+from stages.lib.core.seeds import derive_seed, generator
 from stages.lib.training.device import CHOICES, choose_device
+
+SIZE_PX = (320, 240)  # in which errors are told
+WITHIN_DEG = 12  # of a place's direction, either way
+HELD_OUT_TURNS = 4  # directions in which each held-out clip is seen
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = from_json(DiversityConfig, args.config, where="--config")
     device = choose_device(args.device)
-    places = [read_frames(folder) for folder in args.datasets]
-    held_out = read_frames(args.held_out)
-    if max(config.places) > len(places):
+    panoramas = read_panoramas(args.panoramas, config.panoramas)
+    if max(config.places) > len(panoramas):
         raise InputError(
-            f"places asks for {max(config.places)} and there are {len(places)} data sets; give more, or ask for fewer"
+            f"places asks for {max(config.places)} and there are {len(panoramas)} panoramas; name more, or ask for fewer"
         )
+    hands = [clip for path in args.layers for clip in clips_of(path)]
+    others = [clip for path in args.held_out for clip in clips_of(path)]
+    held_out = held_out_views(others, args.panoramas)
     schedule = FingertipSchedule(
         steps=config.steps, batch_size=config.batch_size, learning_rate=config.learning_rate
     )
     progress = Progress(len(config.places) * len(config.seeds), "networks")
     rows, state = [], {}
-    for count in config.places:
-        chosen = [rows_of(place, -(-config.frames // count)) for place in places[:count]]
-        frames = torch.cat([p.frames[r] for p, r in zip(places, chosen, strict=False)])[: config.frames]
-        tips = torch.cat([p.tips[r] for p, r in zip(places, chosen, strict=False)])[: config.frames]
-        if len(frames) < config.frames:
-            raise InputError(
-                f"{count} places give {len(frames)} frames with a fingertip, wanted {config.frames}; render more clips"
-            )
-        for seed in config.seeds:
+    for seed in config.seeds:
+        rng = generator(seed, "diversity")
+        own = [hands[i] for i in rng.permutation(len(hands))]
+        names = [sorted(panoramas)[i] for i in rng.permutation(len(panoramas))]
+        directions = rng.uniform(-np.pi, np.pi, len(names))
+        for count in config.places:
+            views = [
+                seen_before(
+                    clip, panoramas[names[i % count]], directions[i % count], generator(seed, "diversity", i)
+                )
+                for i, clip in enumerate(own[: config.clips_trained])
+            ]
+            frames, tips = torch.cat([v.frames for v in views]), torch.cat([v.tips for v in views])
             model = train_fingertips(
                 BatchSource(frames, tips),
                 schedule=schedule,
@@ -58,13 +79,12 @@ def main(argv: list[str] | None = None) -> None:
                 device=device,
             ).cpu()
             state |= {f"{count}.{seed}.{name}": t.contiguous() for name, t in model.state_dict().items()}
-            row = {"places": count, "seed": seed, "frames": len(frames), "n": int(held_out.visible.sum())}
-            row |= errors(model, held_out, "held_out")
-            row |= errors_by_tone(model, held_out)
-            row["train_px"] = float(np.mean(distances_px(model, frames, tips, held_out.size_px)))
+            row = {"places": count, "seed": seed, "frames": len(frames), "n": len(held_out.tips)}
+            row |= errors(model, held_out)
+            row["train_px"] = float(distances_px(model, frames, tips).mean())
             rows.append(row)
             progress.advance(
-                note=f"{count} places seed {seed}: {row['held_out_mean_px']:.1f} px on the held-out place"
+                note=f"seed {seed}, {count} places: {row['held_out_mean_px']:.1f} px on the held-out place"
             )
     with atomic_path(args.weights) as temporary:
         save_file(state, temporary)
@@ -72,46 +92,123 @@ def main(argv: list[str] | None = None) -> None:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def rows_of(place: ClipFrames, wanted: int) -> np.ndarray:
-    """The first frames of a place, clip by clip."""
-    return np.argsort(place.clip, kind="stable")[:wanted]
+class Clip(NamedTuple):
+    """Rendered layers, the rows of one clip, and what was drawn for it."""
+
+    layers: Layers
+    rows: np.ndarray
+    record: dict[str, Any]
 
 
-def errors(model: nn.Module, held_out: ClipFrames, name: str) -> dict[str, float]:
-    """Over visible fingertips: mean, median, and the share within a twentieth of the picture's width."""
-    seen = held_out.visible
-    found = distances_px(model, held_out.frames[seen], held_out.tips[seen], held_out.size_px)
-    return {
-        f"{name}_mean_px": float(found.mean()),
-        f"{name}_median_px": float(np.median(found)),
-        f"{name}_share_near": float((found < held_out.size_px[0] / 20).mean()),
+class Views(NamedTuple):
+    """frames (n, 3, 48, 64) in 0..1; tips (n, 2) in shares of the picture; tones (n,)."""
+
+    frames: Tensor
+    tips: Tensor
+    tones: np.ndarray
+
+
+def clips_of(path: str) -> list[Clip]:
+    layers = read_layers(path)
+    return [
+        Clip(layers, np.flatnonzero(layers.clip == number), record)
+        for number, record in sorted(layers.clips.items())
+    ]
+
+
+def read_panoramas(path: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        if missing := sorted(set(names) - set(file.files)):
+            raise InputError(f"{path} has no panorama {missing[0]!r}; it has {', '.join(file.files)}")
+        return {name: file[name].astype(np.float32) for name in names}
+
+
+def held_out_views(clips: list[Clip], panoramas: str) -> Views:
+    """Every clip before the panorama that lit it, in several directions."""
+    found = []
+    for number, clip in enumerate(clips):
+        name = clip.record["panorama"]
+        panorama = read_panoramas(panoramas, [name])[name]
+        for turn in range(HELD_OUT_TURNS):
+            rng = generator(0, "held-out view", number, turn)
+            found.append(seen_before(clip, panorama, rng.uniform(-np.pi, np.pi), rng))
+    return Views(
+        torch.cat([v.frames for v in found]),
+        torch.cat([v.tips for v in found]),
+        np.concatenate([v.tones for v in found]),
+    )
+
+
+def seen_before(clip: Clip, panorama: np.ndarray, direction_rad: float, rng: np.random.Generator) -> Views:
+    """The frames of a clip with a fingertip in them, looking about that way in a panorama, taken by one camera.
+
+    Half as large as they were rendered: the network sees less still.
+    """
+    layers, rows, record = clip
+    camera = Camera(**record["camera"])
+    small = Camera(
+        width_px=camera.width_px // 2,
+        height_px=camera.height_px // 2,
+        field_of_view_rad=camera.field_of_view_rad,
+    )
+    ahead = layers.world_from_camera[rows[0], 0] @ np.array([0, 0, -1.0])
+    jitter = np.radians(rng.uniform(-WITHIN_DEG, WITHIN_DEG))
+    turn = about_vertical(direction_rad + jitter - np.arctan2(ahead[1], ahead[0]))
+    half = replace(
+        layers,
+        rgba=_halved(layers.rgba[rows]),
+        hand=_halved(layers.hand[rows]),
+    )
+    behind = np.stack([panorama_view(panorama, small, turn @ layers.world_from_camera[row]) for row in rows])
+    pictures = clip_pictures(half, np.arange(len(rows)), record, behind, rng)
+    frames, tips = [], []
+    for row, picture in zip(rows, pictures, strict=True):
+        x, y, _ = camera.project(layers.keypoints[row, INDEX_TIP])
+        if 0 <= x < camera.width_px and 0 <= y < camera.height_px:
+            frames.append(F.avg_pool2d(network_input(picture), 2))
+            tips.append((x / camera.width_px, y / camera.height_px))
+    if not frames:
+        return Views(torch.zeros(0, 3, 48, 64), torch.zeros(0, 2), np.zeros(0))
+    return Views(
+        torch.stack(frames), torch.tensor(tips, dtype=torch.float32), np.full(len(tips), record["tone"])
+    )
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """(n, h / 2, w / 2, ...) means of two by two."""
+    n, height, width = values.shape[:3]
+    cut = values.reshape(n, height // 2, 2, width // 2, 2, *values.shape[3:])
+    return cut.mean(axis=(2, 4), dtype=np.float32).astype(values.dtype)
+
+
+def errors(model: nn.Module, held_out: Views) -> dict[str, float]:
+    """Mean, median, the share within a twentieth of the picture's width, and the means by thirds of the skin tones."""
+    found = distances_px(model, held_out.frames, held_out.tips)
+    row = {
+        "held_out_mean_px": float(found.mean()),
+        "held_out_median_px": float(np.median(found)),
+        "held_out_share_near": float((found < SIZE_PX[0] / 20).mean()),
     }
-
-
-def errors_by_tone(model: nn.Module, held_out: ClipFrames) -> dict[str, float]:
-    """Mean error by thirds of the scale of skin tones."""
-    tones = np.array([held_out.videos[clip]["tone"] for clip in held_out.clip])
-    found = {}
     for name, low, high in (("light", 0, 3), ("middle", 3, 6), ("dark", 6, 9)):
-        rows = held_out.visible & (tones >= low) & (tones < high)
-        if rows.any():
-            distances = distances_px(model, held_out.frames[rows], held_out.tips[rows], held_out.size_px)
-            found[f"{name}_mean_px"] = float(distances.mean())
-    return found
+        chosen = (held_out.tones >= low) & (held_out.tones < high)
+        if chosen.any():
+            row[f"{name}_mean_px"] = float(found[chosen].mean())
+    return row
 
 
-def distances_px(model: nn.Module, frames: Tensor, tips: Tensor, size_px: tuple[int, int]) -> np.ndarray:
-    """(n,) pixels of the rendered frames between found and true fingertips."""
+def distances_px(model: nn.Module, frames: Tensor, tips: Tensor) -> np.ndarray:
+    """(n,) pixels of a picture of 320 x 240 between found and true fingertips."""
     places, _ = find_fingertips(model, 2 * frames - 1)
-    return ((places - tips) * torch.tensor(size_px)).norm(dim=1).numpy()
+    return ((places - tips) * torch.tensor(SIZE_PX)).norm(dim=1).numpy()
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", required=True, help="folders of compose_clips, a place each")
-    parser.add_argument("--held-out", required=True, help="folder of compose_clips that is tested on")
+    parser.add_argument("--layers", nargs="+", required=True, help="NPZ files of render_clips, trained on")
+    parser.add_argument("--held-out", nargs="+", required=True, help="NPZ files of render_clips, tested on")
+    parser.add_argument("--panoramas", required=True, help="NPZ of prepare_panoramas")
     parser.add_argument("--config", default="{}", help="DiversityConfig as JSON")
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--table", required=True, help="CSV to write")

@@ -313,11 +313,16 @@ rule verify_rerender:
 
 rule study_diversity:
     input:
-        datasets=[
-            f"data/rendered/{{scale}}/{name}/dataset/annotations.json"
+        layers=lambda wc: [
+            f"data/rendered/{wc.scale}/{name}/layers-{job}.npz"
             for name in SETTINGS.hands.diversity.datasets
+            for job in CATALOGUE.render_jobs(name)
         ],
-        held_out=f"data/rendered/{{scale}}/{SETTINGS.hands.diversity.held_out}/dataset/annotations.json",
+        held_out=lambda wc: [
+            f"data/rendered/{wc.scale}/{SETTINGS.hands.diversity.held_out}/layers-{job}.npz"
+            for job in CATALOGUE.render_jobs(SETTINGS.hands.diversity.held_out)
+        ],
+        panoramas="data/prepared/panoramas/panoramas.npz",
     output:
         table=dvc("results/{scale}/egogestvid/tables/diversity.csv"),
         weights=dvc("results/{scale}/egogestvid/models/diversity/weights.safetensors"),
@@ -337,12 +342,11 @@ rule study_diversity:
                 replace(SETTINGS.hands.diversity, datasets=(), held_out="", clips=1)
             )
         ),
-        datasets=lambda wc, input: [parent_of(file) for file in input.datasets],
-        held_out=lambda wc, input: parent_of(input.held_out),
         code=code_of("hands.study_diversity"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.hands.study_diversity --datasets {params.datasets} --held-out {params.held_out}"
+        "envs/py main -m stages.hands.study_diversity --layers {input.layers} --held-out {input.held_out}"
+        " --panoramas {input.panoramas}"
         " --config {params.config:q} --device {resources.device} --table {output.table}"
         " --weights {output.weights} > {log} 2>&1"
 
