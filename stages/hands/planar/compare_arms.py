@@ -9,6 +9,7 @@ places. The table has a row for each arm and test.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from stages.hands.planar.arms import FLAT_ARMS, flat_clips, panoramas_of, pictur
 from stages.hands.planar.cycle import train_cycle, translate
 from stages.hands.planar.sprites import SIZE_PX, Sprites, read_sprites
 from stages.hands.planar.train_compositor import read_compositor
-from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.artifacts import atomic_path, file_digest, value_digest
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
 from stages.lib.core.progress import Progress
@@ -47,13 +48,16 @@ def main(argv: list[str] | None = None) -> None:
     training["rendered"] = (small(pointing), pointing.tips)
     if config.steps:
         progress = Progress(config.steps, "CycleGAN's steps")
+        # other settings or frames must not go on from these checkpoints
+        sources = [file_digest(Path(d) / "annotations.json") for d in args.datasets]
+        key = value_digest([asdict(config), args.seed, sources, file_digest(args.compositor)])
         translator = train_cycle(
             training["paste"][0],
             training["rendered"][0],
             config,
             seed=args.seed,
             device=device,
-            state=Path(args.state) / f"cycle-{args.seed}" if args.state else None,
+            state=Path(args.state) / f"cycle-{key[:16]}" if args.state else None,
             advance=lambda note: progress.advance(note=note),
         )
         training["cyclegan"], tests["cyclegan"] = (

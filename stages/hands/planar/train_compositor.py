@@ -18,7 +18,7 @@ from stages.hands.config import CompositorConfig
 from stages.hands.planar.adversarial import train_compositor
 from stages.hands.planar.compositor import Compositor
 from stages.hands.planar.sprites import read_sprites
-from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.artifacts import atomic_path, file_digest, value_digest
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
@@ -31,7 +31,11 @@ def main(argv: list[str] | None = None) -> None:
     device = choose_device(args.device)
     sprites = read_sprites(args.datasets)
     progress = Progress(config.steps, "steps")
-    state = Path(args.state) / f"compositor-{args.seed}" if args.state else None
+    # other settings or frames must not go on from these checkpoints
+    key = value_digest(
+        [asdict(config), args.seed, [file_digest(Path(d) / "annotations.json") for d in args.datasets]]
+    )
+    state = Path(args.state) / f"compositor-{key[:16]}" if args.state else None
     model = train_compositor(
         sprites,
         config,

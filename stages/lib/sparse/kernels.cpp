@@ -49,12 +49,10 @@ void rows_times_tile(const float* values, const uint8_t* offsets, const int32_t*
     }
 }
 
-// Columns [start, start + width) of x (k x n, row stride n) as a contiguous tile (k x padded), zeros beyond.
-void pack_tile(const float* x, size_t n, int k, int start, int width, int padded, float* tile) {
-  for (int i = 0; i < k; i++) {
-    std::memcpy(tile + static_cast<size_t>(i) * padded, x + static_cast<size_t>(i) * n + start, width * sizeof(float));
-    for (int c = width; c < padded; c++) tile[static_cast<size_t>(i) * padded + c] = 0.0f;
-  }
+// Columns [start, start + width) of a row of x as a row of the tile, zeros beyond.
+inline void pack_row(const float* x, int start, int width, int padded, float* tile) {
+  std::memcpy(tile, x + start, width * sizeof(float));
+  for (int c = width; c < padded; c++) tile[c] = 0.0f;
 }
 
 }  // namespace
@@ -62,7 +60,7 @@ void pack_tile(const float* x, size_t n, int k, int start, int width, int padded
 extern "C" {
 
 // y (block_rows * side x n) = w x (k x n) + bias, then ReLU where asked; rows beyond `rows` are not written.
-// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; scratch: threads * k * 48 floats.
+// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; scratch: k * 48 floats.
 void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* blocks, const float* x, float* y,
                    const float* bias, int block_rows, int kept, int side, int q, int k, int n, int rows, int relu,
                    int threads, float* scratch) {
@@ -76,8 +74,12 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
     const int taken = left == 64 ? 2 : vectors;
     const int padded = 16 * taken;
     const int width = left < padded ? left : padded;
-    pack_tile(x, n, k, start, width, padded, scratch);
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+    for (int i = 0; i < k; i++)
+      pack_row(x + static_cast<size_t>(i) * n, start, width, padded, scratch + static_cast<size_t>(i) * padded);
+#pragma omp for schedule(static)
     for (int i = 0; i < block_rows; i++) {
       float edge[ROWS * 48];
       for (int g = 0; g < groups; g++) {
@@ -99,6 +101,7 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
           for (int r = 0; r < ROWS && row + r < rows; r++)
             std::memcpy(y + static_cast<size_t>(row + r) * n + start, edge + r * padded, width * sizeof(float));
       }
+    }
     }
     start += width;
   }
