@@ -14,6 +14,7 @@ include: "workflow/rules/hands.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/quantization.smk"
 include: "workflow/rules/hardware.smk"
+include: "workflow/rules/pruning.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -27,6 +28,7 @@ localrules:
     minifloats,
     egogestvid,
     judge,
+    crisp,
     hardware,
     bench,
 
@@ -38,6 +40,7 @@ rule all:
         rules.minifloats.input,
         rules.egogestvid.input if SETTINGS.hands.sets else [],
         rules.hardware.input,
+        rules.crisp.input,
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

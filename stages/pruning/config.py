@@ -44,3 +44,5 @@ class PruningConfig:
     """Section `pruning` of the configuration."""
 
     studies: dict[str, StudyConfig] = field(default_factory=dict)  # by the name of the network
+    accelerator: str = ""  # network of hardware.layers whose latency and energy are modelled; none: no study
+    verified_layers: int = 200  # random networks on which the patterns are checked

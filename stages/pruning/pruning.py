@@ -119,6 +119,15 @@ def prune(
     return Pruned(model=model.eval().cpu(), masks=masks, sparsity=gone, history=tuple(history))
 
 
+def mean_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, tuning: Tuning, device: torch.device
+) -> dict[str, Tensor]:
+    """Name -> mean absolute batch gradient of every prunable weight, the network left as it is."""
+    return _Loop(channels_last_(model.to(device)), images, labels, tuning, device, None).gradients(
+        images, labels
+    )
+
+
 def draw_masks(
     layers: Layers,
     gradients: Mapping[str, Tensor],

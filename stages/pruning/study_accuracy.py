@@ -2,15 +2,17 @@
 
 python -m stages.pruning.study_accuracy --model results/laptop/models/resnet18-w8-fashion-mnist-s0
     --train data/prepared/fashion-mnist/train --test data/prepared/fashion-mnist/test --config '{"classes": [3]}' --seed 0
-    --table accuracy.csv
+    --table accuracy.csv --layers layers.csv
 
 A row for each number of classes, arm and sparsity: the share of zeros reached, of multiplications left, and the accuracy
 on the test images of the user's classes, with all classes to choose from and with the user's alone. Nothing is chosen by
-test images. The dense network is tuned as long as the others; `as it came` is not tuned at all.
+test images. The dense network is tuned as long as the others; `as it came` is not tuned at all. The table of layers says
+what each would keep of half of all blocks, with block scores summed as released and with their means.
 """
 
 import argparse
 import copy
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -25,9 +27,11 @@ from stages.lib.nets.model_folder import read_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.evaluate import accuracy, logits_of
 from stages.pruning.config import StudyConfig
-from stages.pruning.network import multiplications
-from stages.pruning.pruning import Tuning, prune
+from stages.pruning.masks import block_scores, kept_blocks
+from stages.pruning.network import layers_of, multiplications, to_matrix
+from stages.pruning.pruning import Tuning, mean_gradients, prune
 from stages.pruning.recipes import recipe_of
+from stages.pruning.saliency import scores_of
 from stages.pruning.users import User, draw_user
 
 
@@ -49,14 +53,23 @@ def main(argv: list[str] | None = None) -> None:
     cases = [(arm, sparsity) for arm in config.arms for sparsity in config.sparsities]
     cases += [(arm, sparsity) for arm in config.ablations for sparsity in config.ablation_sparsities]
     progress = Progress(len(config.classes) * (len(cases) + 1) * tuning.epochs, "epochs")
-    rows = []
+    rows, kept = [], []
     for classes in config.classes:
         user = draw_user(
             train, test, classes=classes, images_per_class=config.images_per_class, seed=args.seed,
             mean=info.mean, std=info.std,
         )  # fmt: skip
+        kept += [
+            {"seed": args.seed, "classes": classes, **row}
+            for row in normalised(model, user, config, tuning, device)
+        ]
         dense_work = multiplications(model, user.images[:1])
-        about = {"classes": classes, "seed": args.seed, "n": len(user.test_labels)}
+        about = {
+            "model": Path(args.model).name,
+            "classes": classes,
+            "seed": args.seed,
+            "n": len(user.test_labels),
+        }
         rows.append(
             about
             | {"arm": "as it came", "goal": 0.0, "sparsity": 0.0, "work": 1.0}
@@ -82,6 +95,31 @@ def main(argv: list[str] | None = None) -> None:
             )
     with atomic_path(args.table) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+    with atomic_path(args.layers) as temporary:
+        pd.DataFrame(kept).to_csv(temporary, index=False)
+
+
+def normalised(
+    model: nn.Module, user: User, config: StudyConfig, tuning: Tuning, device: torch.device
+) -> list[dict[str, object]]:
+    """Layer, its block-rows, and the share of blocks that it keeps of half of all, by both ways to compare layers."""
+    layers = layers_of(model)
+    gradients = mean_gradients(copy.deepcopy(model), user.images, user.labels, tuning, device)
+    scores = scores_of(layers, gradients, "taylor", torch.Generator())
+    sums = {
+        name: block_scores(to_matrix(scores[name], config.m, "channels"), config.block)
+        for name in layers.in_blocks
+    }
+    kept = {way: kept_blocks(sums, 0.5, block=config.block, normalisation=way) for way in ("sum", "mean")}
+    return [
+        {
+            "layer": name,
+            "block_rows": own.shape[0],
+            "kept_sum": kept["sum"][name] / own.shape[1],
+            "kept_mean": kept["mean"][name] / own.shape[1],
+        }
+        for name, own in sums.items()
+    ]
 
 
 def scores(model: nn.Module, user: User, device: torch.device) -> dict[str, float]:
@@ -111,6 +149,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--table", required=True, help="CSV to write")
+    parser.add_argument("--layers", required=True, help="CSV to write, a row a layer")
     return parser.parse_args(argv)
 
 

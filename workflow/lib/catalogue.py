@@ -107,6 +107,15 @@ class Catalogue:
             if not self.needs(export.model) & self.unavailable
         }
 
+    def pruning_studies(self) -> list[tuple[str, int]]:
+        """Network and seed of every study of pruning whose data are there."""
+        return [
+            (name, seed)
+            for name, study in self.settings.pruning.studies.items()
+            for seed in study.seeds
+            if not self.needs(name) & self.unavailable
+        ]
+
     def render_jobs(self, name: str) -> list[int]:
         """Numbers of the jobs that render a set of clips."""
         hands = self.settings.hands
@@ -172,7 +181,8 @@ class Catalogue:
         quantization = self.settings.quantization
         others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
         exported = {export.model for export in quantization.exports.values()}
-        models = swept.union(*others, exported, self.settings.teachers.pretrained)
+        pruned = set(self.settings.pruning.studies)
+        models = swept.union(*others, exported, pruned, self.settings.teachers.pretrained)
         return frozenset().union(teachers, real, *(self.needs(m) for m in models))
 
 
@@ -225,6 +235,12 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             if settings.hands.planar.datasets
         ),
         ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
+        ("pruning.studies", tuple(settings.pruning.studies), every),
+        (
+            "pruning.accelerator",
+            tuple(filter(None, [settings.pruning.accelerator])),
+            set(settings.hardware.layers),
+        ),
         *(
             (f"quantization.exports.{name}.{key}", (value,), known)
             for name, export in settings.quantization.exports.items()

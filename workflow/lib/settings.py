@@ -22,6 +22,7 @@ from stages.datasets.config import DatasetEntry, PretrainedEntry
 from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
+from stages.pruning.config import PruningConfig
 from stages.quantization.config import QuantizationConfig
 from stages.teachers.config import TeachersConfig
 
@@ -38,6 +39,7 @@ class Settings:
     hands: HandsConfig
     quantization: QuantizationConfig
     hardware: HardwareConfig
+    pruning: PruningConfig
     claims: ClaimsConfig
 
 

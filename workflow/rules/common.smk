@@ -65,13 +65,21 @@ PARTS = {
         if SETTINGS.hands.sets
         else {}
     ),
-    "crisp": ["crisp/parts/measure_tensor_cores.json"],
+    "crisp": [
+        "crisp/parts/measure_tensor_cores.json",
+        "crisp/parts/verify_patterns.json",
+        *(
+            ["crisp/parts/measure_pruning.json"]
+            if CATALOGUE.pruning_studies() and SETTINGS.pruning.accelerator
+            else []
+        ),
+    ],
     "halo": ["halo/parts/measure_weight_profiles.json"],
 }
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
-BUILT = ["egogestvid", "minifloats"]
+BUILT = ["crisp", "egogestvid", "minifloats"]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {

@@ -8,6 +8,7 @@ Resumes from its checkpoints. The weights carry the settings in their metadata.
 
 import argparse
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(args.weights) as temporary:
         save_file(tensors, temporary, metadata={"config": json.dumps(asdict(config))})
+    if state is not None:
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def read_compositor(path: str) -> Compositor:

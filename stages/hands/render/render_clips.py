@@ -31,6 +31,7 @@ from stages.hands.clips import Clip, draw_clip  # noqa: E402
 from stages.hands.layers import Layers, joined, read_layers, write_layers  # noqa: E402
 from stages.hands.render.blender import HandScene, RenderSettings  # noqa: E402
 from stages.hands.skin import paint  # noqa: E402
+from stages.lib.core.artifacts import file_digest, value_digest  # noqa: E402
 from stages.lib.core.commands import from_json  # noqa: E402
 from stages.lib.core.errors import InputError, run  # noqa: E402
 from stages.lib.core.progress import Progress  # noqa: E402
@@ -47,9 +48,12 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"there is no panorama {unknown[0]!r}; there are {', '.join(panoramas.files)}")
     numbers = range(args.first, min(args.first + args.count, config.clips))
     progress = Progress(len(numbers) * config.frames, "frames rendered")
+    # what was left by a run with other settings is of no use here
+    sources = [file_digest(args.arm), file_digest(args.panoramas)]
+    state = Path(args.state) / value_digest([asdict(config), asdict(render), sources])[:16]
     parts = []
     for number in numbers:
-        kept = Path(args.state) / f"{args.set}-{number}.npz"
+        kept = state / f"{args.set}-{number}.npz"
         if not kept.exists():
             clip = draw_clip(args.set, config, render, number)
             layers = render_clip(clip, render, asset, panoramas[clip.panorama].astype(np.float32), progress)
@@ -60,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         parts.append(read_layers(kept))
     write_layers(args.layers, joined(parts))
     for number in numbers:
-        (Path(args.state) / f"{args.set}-{number}.npz").unlink()
+        (state / f"{args.set}-{number}.npz").unlink()
 
 
 def render_clip(

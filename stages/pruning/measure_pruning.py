@@ -1,0 +1,163 @@
+"""Claims C8 to C13 and C15 to C17 of CRISP, from the studies of accuracy, of normalisation and of the accelerator.
+
+python -m stages.pruning.measure_pruning --accuracy a-0.csv a-1.csv --layers a-0-layers.csv --accelerator resnet50.csv
+    --measurements measure.json
+
+One sample a seed, which is one user; means over the networks and sparsities that a claim speaks of. Accuracies are top-1
+on the user's classes, all classes to choose from.
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from stages.lib.core.errors import InputError, run
+from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+
+HIGH = 0.9  # of our own hypothesis (C16, C17), and of the claim on regrowth
+FEW = 3  # classes
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    table = read(args.accuracy, "model", "classes", "seed", "arm", "goal", "sparsity", "accuracy")
+    layers = read(args.layers, "seed", "block_rows", "kept_sum", "kept_mean")
+    accelerator = read([args.accelerator], "sparsity", "n", "m", "block", "times faster than plain n:m")
+    write_measurements(
+        args.measurements,
+        [*of_accuracy(table), of_layers(layers), *of_accelerator(accelerator)],
+        device=device_record(threads=1),
+    )
+
+
+def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
+    n = int(table.groupby(["model", "classes", "seed"]).ngroups)
+    high = table[table["goal"] >= HIGH - 1e-9]
+    few = high[high["classes"] <= FEW]
+    dense = table[table["arm"] == "dense"]
+    ablated = sorted(set(table.loc[table["arm"] == "hybrid_scrambled", "goal"]))
+    at = table[table["goal"].isin(ablated)]
+
+    def difference(rows: pd.DataFrame, one: str, other: str) -> pd.Series:
+        return paired(rows, one) - paired(rows, other)
+
+    others = [difference(at, "hybrid", arm) for arm in ("hybrid_magnitude", "hybrid_other_classes")]
+    rivals = [difference(few, "hybrid", arm) for arm in ("block", "channel")]
+    loss = by_seed(dense[dense["classes"] <= FEW]) - by_seed(few[few["arm"] == "hybrid"])
+    return [
+        trend("C8", difference(at, "hybrid", "hybrid_scrambled"), n, {
+            "scrambled less random": float(difference(at, "hybrid_scrambled", "hybrid_random").mean()),
+            "hybrid less as released": float(difference(table, "hybrid", "as_released").mean()),
+        }),
+        trend("C9", difference(table[table["goal"] >= 0.7], "hybrid", "block"), n, {
+            f"hybrid less {arm}": float(difference(table[table["goal"] >= 0.7], "hybrid", arm).mean())
+            for arm in ("n_m", "unstructured", "channel")
+        }),
+        trend("C10", pd.concat(others, axis=1).min(axis=1), n, {
+            "taylor less magnitude": float(others[0].mean()), "taylor less other classes": float(others[1].mean()),
+        }),
+        trend("C11", difference(high, "hybrid_sr_ste", "hybrid"), n, {
+            "at the lower sparsity": float(difference(at[at["goal"] < HIGH - 1e-9], "hybrid_sr_ste", "hybrid").mean()),
+        }),
+        trend("C16", loss, n, accuracies(few) | {"dense": float(dense["accuracy"].mean())}),
+        trend("C17", pd.concat(rivals, axis=1).min(axis=1), n, {
+            "hybrid less block": float(rivals[0].mean()), "hybrid less channel": float(rivals[1].mean()),
+        }),
+    ]  # fmt: skip
+
+
+def of_layers(table: pd.DataFrame) -> Measurement:
+    """Rank correlation of a layer's number of block-rows with the share of blocks that it keeps, raw sums."""
+    raw, even = (
+        pd.Series(
+            {seed: float(spearmanr(own["block_rows"], own[column])[0]) for seed, own in table.groupby("seed")}
+        )
+        for column in ("kept_sum", "kept_mean")
+    )
+    return trend("C12", raw, len(table), {"with means over block-rows": float(even.mean())})
+
+
+def of_accelerator(table: pd.DataFrame) -> list[Measurement]:
+    published = table[(table["n"] == 2) & (table["m"] == 4)]
+    at = published[published["sparsity"] >= 0.75]
+    slower = at["times faster than plain n:m"] <= 1
+    beyond = table[table["sparsity"] >= 13 / 14 - 1e-9]
+    names = [c for c in table.columns if c.startswith("times") and "plain" not in c and "limit" not in c]
+    gain = at["times faster than plain n:m"]
+    return [
+        Measurement(
+            claim="C13",
+            value=float(slower.sum()),
+            unit="1",
+            n=len(at),
+            controls={
+                "least gain": float(gain.min()),
+                "most gain": float(gain.max()),
+                "most gain without the SMEM's limit": float(at["times faster without SMEM limit"].max()),
+                "configurations with more activation bytes": float(
+                    (at["layers with more activation bytes"] > 0).sum()
+                ),
+            },
+        ),
+        Measurement(
+            claim="C15",
+            value=float(beyond[names].to_numpy().max()),
+            unit="1",
+            n=len(beyond),
+            controls={f"{name}, most": float(beyond[name].max()) for name in names},
+        ),
+    ]
+
+
+def paired(rows: pd.DataFrame, arm: str) -> pd.Series:
+    """Mean accuracy by seed of the cases (network, classes, sparsity) that every arm of the study has."""
+    return by_seed(rows[rows["arm"] == arm])
+
+
+def by_seed(rows: pd.DataFrame) -> pd.Series:
+    if rows.empty:
+        return pd.Series(dtype=float)
+    return rows.groupby("seed")["accuracy"].mean()
+
+
+def accuracies(rows: pd.DataFrame) -> dict[str, float]:
+    return {str(arm): float(v) for arm, v in rows.groupby("arm")["accuracy"].mean().items()}
+
+
+def trend(claim: str, samples: pd.Series, n: int, controls: dict[str, float]) -> Measurement:
+    samples = samples.dropna()
+    return Measurement(
+        claim=claim,
+        value=float(samples.mean()) if len(samples) else 0.0,
+        unit="1",
+        samples=[Sample(seed=int(str(seed)), value=float(value)) for seed, value in samples.items()],
+        n=n,
+        controls={name: value for name, value in controls.items() if np.isfinite(value)},
+    )
+
+
+def read(paths: list[str], *columns: str) -> pd.DataFrame:
+    tables = []
+    for path in paths:
+        table = pd.read_csv(path)
+        if missing := [c for c in columns if c not in table.columns]:
+            raise InputError(f"{path} lacks the column {missing[0]}; make it again")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--accuracy", nargs="+", required=True, help="CSVs of study_accuracy")
+    parser.add_argument("--layers", nargs="+", required=True, help="CSVs of layers of study_accuracy")
+    parser.add_argument("--accelerator", required=True, help="CSV of study_accelerator")
+    parser.add_argument("--measurements", required=True, help="JSON to write")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,130 @@
+# CRISP: networks pruned for the classes of one user, their storage, and what they would cost on sparse tensor cores.
+
+
+rule study_accuracy:
+    input:
+        weights="results/{scale}/models/{model}/weights.safetensors",
+        info="results/{scale}/models/{model}/model.json",
+        train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+    output:
+        table=dvc("results/{scale}/crisp/tables/accuracy/{model}.user{seed}.csv"),
+        layers=dvc("results/{scale}/crisp/tables/layers/{model}.user{seed}.csv"),
+    log:
+        "results/{scale}/logs/study_accuracy/{model}.user{seed}.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_accuracy/{model}.user{seed}.tsv"
+    wildcard_constraints:
+        seed="[0-9]+",
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=lambda wc: to_json(replace(SETTINGS.pruning.studies[wc.model], seeds=())),
+        model=lambda wc, input: parent_of(input.info),
+        train=lambda wc, input: parent_of(input.train[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        code=lambda wc: code_of(
+            "pruning.study_accuracy", family_of(CATALOGUE.net_of(wc.model))
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.study_accuracy --model {params.model} --train {params.train}"
+        " --test {params.test} --config {params.config:q} --seed {wildcards.seed} --device {resources.device}"
+        " --table {output.table} --layers {output.layers} > {log} 2>&1"
+
+
+rule verify_patterns:
+    output:
+        measurements=dvc("results/{scale}/crisp/parts/verify_patterns.json"),
+    log:
+        "results/{scale}/logs/verify_patterns.log",
+    benchmark:
+        "results/{scale}/benchmarks/verify_patterns.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    params:
+        cases=SETTINGS.pruning.verified_layers,
+        code=code_of("pruning.verify_patterns"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.verify_patterns --cases {params.cases}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule study_accelerator:
+    input:
+        layers=f"results/{{scale}}/hardware/layers/{SETTINGS.pruning.accelerator}.csv",
+    output:
+        table=dvc("results/{scale}/crisp/tables/accelerator.csv"),
+    log:
+        "results/{scale}/logs/study_accelerator.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_accelerator.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("pruning.study_accelerator"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.study_accelerator --layers {input.layers} --table {output.table}"
+        " > {log} 2>&1"
+
+
+rule measure_pruning:
+    input:
+        accuracy=[
+            f"results/{{scale}}/crisp/tables/accuracy/{model}.user{seed}.csv"
+            for model, seed in CATALOGUE.pruning_studies()
+        ],
+        layers=[
+            f"results/{{scale}}/crisp/tables/layers/{model}.user{seed}.csv"
+            for model, seed in CATALOGUE.pruning_studies()
+        ],
+        accelerator="results/{scale}/crisp/tables/accelerator.csv",
+    output:
+        measurements=dvc("results/{scale}/crisp/parts/measure_pruning.json"),
+    log:
+        "results/{scale}/logs/measure_pruning.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_pruning.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("pruning.measure_pruning"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.measure_pruning --accuracy {input.accuracy} --layers {input.layers}"
+        " --accelerator {input.accelerator} --measurements {output.measurements} > {log} 2>&1"
+
+
+rule bench_sparse:
+    output:
+        bench=none("results/{scale}/bench/sparse.json"),
+        table=none("results/{scale}/bench/sparse.csv"),
+    log:
+        "results/{scale}/logs/bench_sparse.log",
+    benchmark:
+        "results/{scale}/benchmarks/bench_sparse.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        code=code_of("pruning.bench_sparse"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.bench_sparse --bench {output.bench} --table {output.table} > {log} 2>&1"
+
+
+rule crisp:
+    input:
+        f"results/{SCALE}/crisp/measurements.json",
