@@ -77,7 +77,16 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
             "config/smoke.yaml",
             "epochs: 6",
             "epochs: 7",
-            {"train_teacher": 1, "plot_training": 1, "sweep_formats": 2, **SEARCH, **OTHERS, **BELOW_SWEEP},
+            {
+                "train_teacher": 1,
+                "plot_training": 1,
+                "sweep_formats": 2,
+                "study_accuracy": 1,
+                "measure_pruning": 1,
+                **SEARCH,
+                **OTHERS,
+                **BELOW_SWEEP,
+            },
         ),
         (
             "stages/claims/intervals.py",
