@@ -8,15 +8,14 @@ by how much the share of right gestures rises.
 
 import argparse
 
-import pandas as pd
-
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.tables import read_tables
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    table = read_diversity(args.table)
+    table = read_tables([args.table], "places", "seed", "n", "held_out_mean_px", "train_px")
     by_places = table.pivot_table(index="seed", columns="places", values="held_out_mean_px")
     few, many = by_places.columns.min(), by_places.columns.max()
     gains = by_places[few] - by_places[many]
@@ -44,9 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def of_gestures(path: str) -> Measurement:
-    table = pd.read_csv(path)
-    if missing := [c for c in ("places", "seed", "accuracy", "ceiling", "n") if c not in table.columns]:
-        raise InputError(f"{path} lacks the column {missing[0]}; make it with recognise_drawn")
+    table = read_tables([path], "places", "seed", "accuracy", "ceiling", "n")
     by_places = table.pivot_table(index="seed", columns="places", values="accuracy")
     gains = by_places[by_places.columns.max()] - by_places[by_places.columns.min()]
     controls = {f"accuracy with {n} places": float(v) for n, v in by_places.mean().items()}
@@ -59,14 +56,6 @@ def of_gestures(path: str) -> Measurement:
         n=int(table["n"].iloc[0]),
         controls=controls,
     )
-
-
-def read_diversity(path: str) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    wanted = ("places", "seed", "n", "held_out_mean_px", "train_px")
-    if missing := [c for c in wanted if c not in table.columns]:
-        raise InputError(f"{path} lacks the column {missing[0]}; make it with study_diversity")
-    return table
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

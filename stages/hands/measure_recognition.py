@@ -11,18 +11,19 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
 from stages.lib.core.seeds import generator
+from stages.lib.core.tables import read_tables
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     rng = generator(0, "bootstrap")
-    trajectories = read(args.trajectories, "seed", "gesture", "answer", "count")
+    trajectories = read_tables([args.trajectories], "seed", "gesture", "answer", "count")
     rows = trajectories.loc[trajectories.index.repeat(trajectories["count"])]
     rows = rows.assign(case=rows.groupby("seed").cumcount())
-    videos = read(args.videos, "seed", "gesture", "answer", "file", "development").rename(
+    videos = read_tables([args.videos], "seed", "gesture", "answer", "file", "development").rename(
         columns={"file": "case"}
     )
     unseen, looked_at = (videos[videos["development"] == flag] for flag in (False, True))
@@ -65,13 +66,6 @@ def accuracy(
 def by_gesture(rows: pd.DataFrame) -> dict[str, float]:
     right = (rows["answer"] == rows["gesture"]).groupby(rows["gesture"]).mean()
     return {str(gesture): float(value) for gesture, value in right.items()}
-
-
-def read(path: str, *columns: str) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    if missing := [c for c in columns if c not in table.columns]:
-        raise InputError(f"{path} lacks the column {missing[0]}; make it again")
-    return table
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -13,17 +13,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from stages.hands.measure_diversity import read_diversity
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import run
 from stages.lib.core.plots import PALETTE, STYLE, save_figure
+from stages.lib.core.tables import read_tables
 
 SHOWN = (("held_out_mean_px", "a place never trained in"), ("train_px", "frames trained on"))
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    table = read_diversity(args.table)
+    table = read_tables([args.table], "places", "seed", "n", "held_out_mean_px", "train_px")
     columns = [column for column, _ in SHOWN]
     drawn = table.groupby("places")[columns].agg(["mean", "std"])
     drawn.columns = [f"{column}_{statistic}" for column, statistic in drawn.columns]

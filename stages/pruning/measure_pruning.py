@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.tables import read_tables
 
 HIGH = 0.9  # of our own hypothesis (C16, C17), and of the claim on regrowth
 FEW = 3  # classes
@@ -22,9 +23,11 @@ FEW = 3  # classes
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    table = read(args.accuracy, "model", "classes", "seed", "arm", "goal", "sparsity", "accuracy")
-    layers = read(args.layers, "seed", "block_rows", "kept_sum", "kept_mean")
-    accelerator = read([args.accelerator], "sparsity", "n", "m", "block", "times faster than plain n:m")
+    table = read_tables(args.accuracy, "model", "classes", "seed", "arm", "goal", "sparsity", "accuracy")
+    layers = read_tables(args.layers, "seed", "block_rows", "kept_sum", "kept_mean")
+    accelerator = read_tables(
+        [args.accelerator], "sparsity", "n", "m", "block", "times faster than plain n:m"
+    )
     write_measurements(
         args.measurements,
         [*of_accuracy(table), of_layers(layers), *of_accelerator(accelerator)],
@@ -136,16 +139,6 @@ def trend(claim: str, samples: pd.Series, n: int, controls: dict[str, float]) ->
         n=n,
         controls={name: value for name, value in controls.items() if np.isfinite(value)},
     )
-
-
-def read(paths: list[str], *columns: str) -> pd.DataFrame:
-    tables = []
-    for path in paths:
-        table = pd.read_csv(path)
-        if missing := [c for c in columns if c not in table.columns]:
-            raise InputError(f"{path} lacks the column {missing[0]}; make it again")
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

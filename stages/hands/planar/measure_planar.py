@@ -15,14 +15,15 @@ import argparse
 
 import pandas as pd
 
-from stages.lib.core.errors import InputError, run
+from stages.lib.core.errors import run
 from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.tables import read_tables
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    arms = read(args.arms, "arm", "test", "seed", "mean_px", "median_px", "n")
-    studies = read(args.compositor, "arm", "measure", "value", "seed", "clips")
+    arms = read_tables(args.arms, "arm", "test", "seed", "mean_px", "median_px", "n")
+    studies = read_tables(args.compositor, "arm", "measure", "value", "seed", "clips")
     write_measurements(
         args.measurements, [*of_arms(arms), *of_generator(studies)], device=device_record(threads=1)
     )
@@ -86,16 +87,6 @@ def measurement(claim: str, by_seed: pd.Series, unit: str, n: int, controls: dic
     return Measurement(
         claim=claim, value=float(by_seed.mean()), unit=unit, samples=samples, n=n, controls=controls
     )
-
-
-def read(paths: list[str], *columns: str) -> pd.DataFrame:
-    tables = []
-    for path in paths:
-        table = pd.read_csv(path)
-        if missing := [c for c in columns if c not in table.columns]:
-            raise InputError(f"{path} lacks the column {missing[0]}; make it again")
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -18,13 +18,13 @@ from matplotlib.axes import Axes
 
 from stages.hands.planar.arms import FLAT_ARMS, flat_clips, panoramas_of, pictures
 from stages.hands.planar.compare_arms import small
-from stages.hands.planar.measure_planar import read
 from stages.hands.planar.sprites import read_sprites
 from stages.hands.planar.train_compositor import read_compositor
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import run
 from stages.lib.core.plots import PALETTE, STYLE, save_figure
 from stages.lib.core.seeds import generator
+from stages.lib.core.tables import read_tables
 
 SHOWN = 8  # frames of each arm
 TESTS = ("paste", "gan", "rendered", "poses")
@@ -33,7 +33,7 @@ TESTS = ("paste", "gan", "rendered", "poses")
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(1)
-    table = read(args.arms, "arm", "test", "seed", "mean_px")
+    table = read_tables(args.arms, "arm", "test", "seed", "mean_px")
     strips = draw_strips(args.held_out, args.panoramas, args.compositor)
     with mpl.rc_context(STYLE):
         figure, (top, below) = plt.subplots(
