@@ -44,11 +44,15 @@ def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
     at = table[table["goal"].isin(ablated)]
 
     def difference(rows: pd.DataFrame, one: str, other: str) -> pd.Series:
-        return paired(rows, one) - paired(rows, other)
+        return paired_difference(rows, one, other)
 
     others = [difference(at, "hybrid", arm) for arm in ("hybrid_magnitude", "hybrid_other_classes")]
     rivals = [difference(few, "hybrid", arm) for arm in ("block", "channel")]
-    loss = by_seed(dense[dense["classes"] <= FEW]) - by_seed(few[few["arm"] == "hybrid"])
+    # the dense network has no sparsity of its own: it stands beside every one
+    beside = few[few["arm"] == "hybrid"].merge(
+        dense, on=["model", "classes", "seed"], suffixes=("", "_dense")
+    )
+    loss = (beside["accuracy_dense"] - beside["accuracy"]).groupby(beside["seed"]).mean()
     return [
         trend("C8", difference(at, "hybrid", "hybrid_scrambled"), n, {
             "scrambled less random": float(difference(at, "hybrid_scrambled", "hybrid_random").mean()),
@@ -114,15 +118,12 @@ def of_accelerator(table: pd.DataFrame) -> list[Measurement]:
     ]
 
 
-def paired(rows: pd.DataFrame, arm: str) -> pd.Series:
-    """Mean accuracy by seed of the cases (network, classes, sparsity) that every arm of the study has."""
-    return by_seed(rows[rows["arm"] == arm])
-
-
-def by_seed(rows: pd.DataFrame) -> pd.Series:
-    if rows.empty:
-        return pd.Series(dtype=float)
-    return rows.groupby("seed")["accuracy"].mean()
+def paired_difference(rows: pd.DataFrame, one: str, other: str) -> pd.Series:
+    """By seed: mean difference of accuracy over the cases (network, classes, sparsity) that both arms have."""
+    case = ["model", "classes", "seed", "goal"]
+    both = rows[rows["arm"] == one].merge(rows[rows["arm"] == other], on=case, suffixes=("", "_other"))
+    found: pd.Series = (both["accuracy"] - both["accuracy_other"]).groupby(both["seed"]).mean()
+    return found
 
 
 def accuracies(rows: pd.DataFrame) -> dict[str, float]:

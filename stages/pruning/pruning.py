@@ -111,6 +111,8 @@ def prune(
         if recipe is not None and not recipe.other_classes:
             gradients = found
     layers = layers_of(model)
+    # with regrowth the dense weights have lived on behind the masks until here
+    apply_masks(layers, masks.weights)
     gone = (
         1 - layers.weights / weights_before
         if recipe and recipe.kind == "channel"
@@ -277,7 +279,6 @@ class _Loop:
             self.epoch += 1
             if self.advance is not None:
                 self.advance()
-        apply_masks(self.layers, masks)
         return found.mean()
 
     def _masked(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Pruning a network of a user's own, and every arm of the study, on a task that is quick to learn."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,6 +119,30 @@ def test_every_arm_reaches_its_sparsity_and_the_same_seed_the_same_weights(train
 
     first, again = run().state_dict(), run().state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+def test_regrowth_gives_other_weights_than_masks_that_stay(trained):
+    images, labels = pictures(256, [0, 3], 2)
+    tuning = Tuning(rounds=3, epochs_per_round=2, last_epochs=1, learning_rate=0.05)
+    kept = {}
+    for arm in ("hybrid", "hybrid_sr_ste"):
+        found = prune(
+            copy.deepcopy(trained),
+            images,
+            labels,
+            recipe_of(arm, 0.8, StudyConfig()),
+            0.8,
+            tuning,
+            device=CPU,
+        )
+        kept[arm] = found.masks.weights
+        grown = [
+            bool((new.weights[name] & ~old.weights[name]).any())
+            for old, new in pairwise(found.history)
+            for name in new.weights
+        ]
+        assert any(grown) == (arm == "hybrid_sr_ste")
+    assert any(not torch.equal(mask, kept["hybrid"][name]) for name, mask in kept["hybrid_sr_ste"].items())
 
 
 def test_removed_channels_leave_a_smaller_network_that_still_runs(trained):
