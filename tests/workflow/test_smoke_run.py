@@ -86,6 +86,7 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 **SEARCH,
                 **OTHERS,
                 **BELOW_SWEEP,
+                "collect_measurements": 2,  # of two papers
             },
         ),
         (
@@ -133,6 +134,13 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "plot_diversity": 1,
                 "train_fingertips": 1,
                 "make_motion_images": 2,
+                "recognise_drawn": 1,
+                "plot_preview": 1,
+                "train_compositor": 1,
+                "compare_arms": 1,
+                "study_compositor": 1,
+                "measure_planar": 1,
+                "plot_arms": 1,
                 **BELOW_MEASUREMENTS,
             },
         ),

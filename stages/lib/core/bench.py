@@ -37,7 +37,7 @@ def compare_speed(
     peer_name: str,
     peer_version: str,
     device: dict[str, Any],
-    clock: Callable[[], float] = time.process_time,
+    clock: Callable[[], float] | None = None,
 ) -> Comparison:
     """Time both, alternating, after one untimed call each.
 
@@ -45,6 +45,7 @@ def compare_speed(
     clock  by default the CPU time of this process: one thread's work is not made longer by a neighbour
     The figures are the medians over `runs`; the ratio is the median of the runs' ratios.
     """
+    clock = clock or time.process_time
     ours(), peer()
     pairs = [(_seconds(ours, clock), _seconds(peer, clock)) for _ in range(runs)]
     ratios = [peer_s / ours_s for ours_s, peer_s in pairs]
