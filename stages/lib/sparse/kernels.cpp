@@ -77,31 +77,31 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
-    for (int i = 0; i < k; i++)
-      pack_row(x + static_cast<size_t>(i) * n, start, width, padded, scratch + static_cast<size_t>(i) * padded);
+      for (int i = 0; i < k; i++)
+        pack_row(x + static_cast<size_t>(i) * n, start, width, padded, scratch + static_cast<size_t>(i) * padded);
 #pragma omp for schedule(static)
-    for (int i = 0; i < block_rows; i++) {
-      float edge[ROWS * 48];
-      for (int g = 0; g < groups; g++) {
-        const int row = i * side + g * ROWS;
-        if (row >= rows) break;
-        const size_t at = (static_cast<size_t>(i) * groups + g) * per_group;
-        const bool whole = width == padded && row + ROWS <= rows;
-        float* out = whole ? y + static_cast<size_t>(row) * n + start : edge;
-        const size_t stride = whole ? static_cast<size_t>(n) : static_cast<size_t>(padded);
-        const float* b = bias ? bias + row : nullptr;
-        const int32_t* columns = blocks + static_cast<size_t>(i) * kept;
-        if (taken == 3)
-          rows_times_tile<3>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
-        else if (taken == 2)
-          rows_times_tile<2>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
-        else
-          rows_times_tile<1>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
-        if (!whole)
-          for (int r = 0; r < ROWS && row + r < rows; r++)
-            std::memcpy(y + static_cast<size_t>(row + r) * n + start, edge + r * padded, width * sizeof(float));
+      for (int i = 0; i < block_rows; i++) {
+        float edge[ROWS * 48];
+        for (int g = 0; g < groups; g++) {
+          const int row = i * side + g * ROWS;
+          if (row >= rows) break;
+          const size_t at = (static_cast<size_t>(i) * groups + g) * per_group;
+          const bool whole = width == padded && row + ROWS <= rows;
+          float* out = whole ? y + static_cast<size_t>(row) * n + start : edge;
+          const size_t stride = whole ? static_cast<size_t>(n) : static_cast<size_t>(padded);
+          const float* b = bias ? bias + row : nullptr;
+          const int32_t* columns = blocks + static_cast<size_t>(i) * kept;
+          if (taken == 3)
+            rows_times_tile<3>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+          else if (taken == 2)
+            rows_times_tile<2>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+          else
+            rows_times_tile<1>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+          if (!whole)
+            for (int r = 0; r < ROWS && row + r < rows; r++)
+              std::memcpy(y + static_cast<size_t>(row + r) * n + start, edge + r * padded, width * sizeof(float));
+        }
       }
-    }
     }
     start += width;
   }
