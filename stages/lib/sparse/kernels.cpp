@@ -4,8 +4,8 @@
 // row of a kept block the same number q of weights (n:m within the block). Nothing is branched over: the work of all
 // block-rows is equal, and so are the threads' shares.
 //
-// Values and offsets lie in the order in which the loops read them; see packed.py (plan). Vectors of GCC and Clang, so that
-// one text serves AVX-512, AVX2 and other processors; bfloat16 products need AVX512_BF16 and say so.
+// Values and offsets lie in the order in which the loops read them; see kernels.py (plan). Vectors of GCC and Clang, so
+// that one text serves AVX-512, AVX2 and other processors. `bias` is read for whole groups of rows.
 
 #include <cstddef>
 #include <cstdint>

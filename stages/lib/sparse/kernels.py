@@ -71,6 +71,8 @@ def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     if compiled is None:
         return _finished(_matmul_numba(plan, x), bias, relu)
     out = np.empty((plan.rows, x.shape[1]), np.float32)
+    if bias is not None:  # read for whole groups of rows, also where the last one is not
+        bias = np.ascontiguousarray(np.pad(bias, (0, -len(bias) % ROWS)), dtype=np.float32)
     scratch = np.empty(x.shape[0] * TILE, np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matmul(
@@ -88,6 +90,8 @@ def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     if compiled is None:
         return _finished(_matvec_numba(plan, x), bias, relu)
     out = np.empty(plan.rows, np.float32)
+    if bias is not None:
+        bias = np.ascontiguousarray(bias, dtype=np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matvec(
         *map(_pointer, (plan.matvec_values, plan.matvec_offsets, plan.block_columns, x, out, bias)),
