@@ -21,6 +21,7 @@ class StudyConfig:
     m: int = 4  # weights along the input channels
     images_per_class: int = 256  # to tune on
     rounds: int = 3  # of pruning, each further than the one before
+    schedule: str = "geometric"  # of sparsity over the rounds: geometric or linear
     epochs_per_round: int = 2  # of tuning after each round but the last
     last_epochs: int = 4  # of tuning after the last round
     batch_size: int = 64  # images a step

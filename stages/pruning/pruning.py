@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.lib.core.errors import InputError
 from stages.lib.core.seeds import derive_seed
 from stages.lib.training.device import channels_last_, mixed_precision
 from stages.pruning.channels import remove_channels
@@ -25,11 +26,15 @@ from stages.pruning.saliency import MeanGradients, scores_of
 
 SR_STE_DECAY = 2e-4
 WARM_UP = 0.1  # of the steps
+SCHEDULES = ("geometric", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """The last round's masks are tuned for last_epochs, the others' for epochs_per_round; one schedule over all."""
+    """The last round's masks are tuned for last_epochs, the others' for epochs_per_round; one schedule of rates over all.
+
+    schedule  of sparsity: "geometric" keeps the same share of what is left in every round, "linear" takes equal steps
+    """
 
     rounds: int = 3
     epochs_per_round: int = 2
@@ -37,11 +42,21 @@ class Tuning:
     batch_size: int = 64
     learning_rate: float = 0.01
     weight_decay: float = 5e-4
+    schedule: str = "geometric"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
 
     @property
     def epochs(self) -> int:
         return (self.rounds - 1) * self.epochs_per_round + self.last_epochs
+
+    def sparsity_after(self, number: int, goal: float) -> float:
+        """Share of zeros that round `number`, 0 the first, prunes to."""
+        part = (number + 1) / self.rounds
+        return goal * part if self.schedule == "linear" else 1 - (1 - goal) ** part
 
 
 @dataclass(kw_only=True)
@@ -93,7 +108,7 @@ def prune(
         gradients = loop.gradients(*(others if recipe.other_classes and others else (images, labels)))
     for number in range(tuning.rounds):
         if recipe is not None:
-            now = goal * (number + 1) / tuning.rounds
+            now = tuning.sparsity_after(number, goal)
             if recipe.other_classes and others and number:
                 gradients = loop.gradients(*others)
             if recipe.kind == "channel":

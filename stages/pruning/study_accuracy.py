@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
+        schedule=config.schedule,
         seed=args.seed,
     )
     cases = [(arm, sparsity) for arm in config.arms for sparsity in config.sparsities]

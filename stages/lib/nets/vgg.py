@@ -35,7 +35,8 @@ class VGG(Classifier):
                 layers += [conv_bn(inputs, width * multiple), nn.ReLU()]
                 inputs = width * multiple
             else:
-                layers.append(nn.MaxPool2d(2))
+                # rounded up, so that five of them leave something of 28 pixels; the same for 32 and 224
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
         pooled = 7 if imagenet_head else 1
         layers += [nn.AdaptiveAvgPool2d(pooled), nn.Flatten()]
         inputs *= pooled**2
