@@ -8,8 +8,9 @@ ABLATIONS = ("hybrid_scrambled", "hybrid_random", "hybrid_magnitude", "hybrid_ot
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Accuracy over sparsity of one network, for users who want some of its classes."""
+    """Accuracy over sparsity, for users who want some of a network's classes."""
 
+    models: tuple[str, ...] = ()  # networks that are pruned
     arms: tuple[str, ...] = ARMS  # that are compared with the dense network
     sparsities: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)  # of the prunable weights
     ablations: tuple[str, ...] = ABLATIONS  # of the hybrid pattern: other scores, other order, regrowth
@@ -44,6 +45,6 @@ class StudyConfig:
 class PruningConfig:
     """Section `pruning` of the configuration."""
 
-    studies: dict[str, StudyConfig] = field(default_factory=dict)  # by the name of the network
+    studies: dict[str, StudyConfig] = field(default_factory=dict)  # by any name
     accelerator: str = ""  # network of hardware.layers whose latency and energy are modelled; none: no study
     verified_layers: int = 200  # random networks on which the patterns are checked

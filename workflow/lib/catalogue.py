@@ -107,13 +107,14 @@ class Catalogue:
             if not self.needs(export.model) & self.unavailable
         }
 
-    def pruning_studies(self) -> list[tuple[str, int]]:
-        """Network and seed of every study of pruning whose data are there."""
+    def pruning_studies(self) -> list[tuple[str, str, int]]:
+        """Name, network and seed of every study of pruning whose data are there."""
         return [
-            (name, seed)
+            (name, model, seed)
             for name, study in self.settings.pruning.studies.items()
+            for model in study.models
             for seed in study.seeds
-            if not self.needs(name) & self.unavailable
+            if not self.needs(model) & self.unavailable
         ]
 
     def render_jobs(self, name: str) -> list[int]:
@@ -181,7 +182,7 @@ class Catalogue:
         quantization = self.settings.quantization
         others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
         exported = {export.model for export in quantization.exports.values()}
-        pruned = set(self.settings.pruning.studies)
+        pruned = {m for study in self.settings.pruning.studies.values() for m in study.models}
         models = swept.union(*others, exported, pruned, self.settings.teachers.pretrained)
         return frozenset().union(teachers, real, *(self.needs(m) for m in models))
 
@@ -235,7 +236,10 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             if settings.hands.planar.datasets
         ),
         ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
-        ("pruning.studies", tuple(settings.pruning.studies), every),
+        *(
+            (f"pruning.studies.{name}.models", study.models, every)
+            for name, study in settings.pruning.studies.items()
+        ),
         (
             "pruning.accelerator",
             tuple(filter(None, [settings.pruning.accelerator])),

@@ -8,12 +8,14 @@ rule study_accuracy:
         train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
         test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
     output:
-        table=dvc("results/{scale}/crisp/tables/accuracy/{model}.user{seed}.csv"),
-        layers=dvc("results/{scale}/crisp/tables/layers/{model}.user{seed}.csv"),
+        table=dvc(
+            "results/{scale}/crisp/tables/accuracy/{study}/{model}.user{seed}.csv"
+        ),
+        layers=dvc("results/{scale}/crisp/tables/layers/{study}/{model}.user{seed}.csv"),
     log:
-        "results/{scale}/logs/study_accuracy/{model}.user{seed}.log",
+        "results/{scale}/logs/study_accuracy/{study}/{model}.user{seed}.log",
     benchmark:
-        "results/{scale}/benchmarks/study_accuracy/{model}.user{seed}.tsv"
+        "results/{scale}/benchmarks/study_accuracy/{study}/{model}.user{seed}.tsv"
     wildcard_constraints:
         seed="[0-9]+",
     threads: 1
@@ -23,7 +25,9 @@ rule study_accuracy:
         gpu=0,
         device=config["device"],
     params:
-        config=lambda wc: to_json(replace(SETTINGS.pruning.studies[wc.model], seeds=())),
+        config=lambda wc: to_json(
+            replace(SETTINGS.pruning.studies[wc.study], models=(), seeds=())
+        ),
         model=lambda wc, input: parent_of(input.info),
         train=lambda wc, input: parent_of(input.train[0]),
         test=lambda wc, input: parent_of(input.test[0]),
@@ -81,12 +85,12 @@ rule study_accelerator:
 rule measure_pruning:
     input:
         accuracy=[
-            f"results/{{scale}}/crisp/tables/accuracy/{model}.user{seed}.csv"
-            for model, seed in CATALOGUE.pruning_studies()
+            f"results/{{scale}}/crisp/tables/accuracy/{study}/{model}.user{seed}.csv"
+            for study, model, seed in CATALOGUE.pruning_studies()
         ],
         layers=[
-            f"results/{{scale}}/crisp/tables/layers/{model}.user{seed}.csv"
-            for model, seed in CATALOGUE.pruning_studies()
+            f"results/{{scale}}/crisp/tables/layers/{study}/{model}.user{seed}.csv"
+            for study, model, seed in CATALOGUE.pruning_studies()
         ],
         accelerator="results/{scale}/crisp/tables/accelerator.csv",
     output:
