@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field
 
 ARMS = ("hybrid", "n_m", "block", "unstructured", "channel", "as_released")
-ABLATIONS = ("hybrid_scrambled", "hybrid_random", "hybrid_magnitude", "hybrid_other_classes", "hybrid_sr_ste")
+ABLATIONS = (
+    "hybrid_scrambled",
+    "hybrid_random",
+    "hybrid_magnitude",
+    "hybrid_fisher",
+    "hybrid_random_scores",
+    "hybrid_other_classes",
+    "hybrid_sr_ste",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,8 @@ def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
         }),
         trend("C10", pd.concat(others, axis=1).min(axis=1), n, {
             "taylor less magnitude": float(others[0].mean()), "taylor less other classes": float(others[1].mean()),
+            "taylor less Fisher": float(difference(at, "hybrid", "hybrid_fisher").mean()),
+            "taylor less random scores": float(difference(at, "hybrid", "hybrid_random_scores").mean()),
         }),
         trend("C11", difference(high, "hybrid_sr_ste", "hybrid"), n, {
             "at the lower sparsity": float(difference(at[at["goal"] < HIGH - 1e-9], "hybrid_sr_ste", "hybrid").mean()),

@@ -47,6 +47,8 @@ def recipe_of(arm: str, sparsity: float, config: StudyConfig) -> Recipe:
         "hybrid_scrambled": replace(hybrid, order="scrambled_as_released"),
         "hybrid_random": replace(hybrid, order="random"),
         "hybrid_magnitude": replace(hybrid, score="magnitude"),
+        "hybrid_fisher": replace(hybrid, score="fisher"),
+        "hybrid_random_scores": replace(hybrid, score="random"),
         "hybrid_other_classes": replace(hybrid, other_classes=True),
         "hybrid_sr_ste": replace(hybrid, regrow=True),
         "as_released": replace(

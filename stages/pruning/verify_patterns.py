@@ -18,7 +18,7 @@ from stages.lib.core.measurements import Measurement, device_record, write_measu
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
 from stages.lib.sparse.packed import pack
-from stages.lib.sparse.storage import bytes_of, hybrid_index_bits, index_bits, written_index
+from stages.lib.sparse.storage import bytes_of, counts_of, index_bits, packed_counts, written_index
 from stages.pruning.masks import (
     Pattern,
     block_mask,
@@ -161,11 +161,10 @@ def larger_indices() -> tuple[int, float, int]:
                     weight = (scores * mask).numpy()
                     packed = pack(weight, block=block, n=n, m=m)
                     ours = len(written_index("hybrid", weight != 0, block=block, packed=packed))
-                    if ours != bytes_of(hybrid_index_bits(packed)):
+                    if ours != bytes_of(index_bits("hybrid", packed_counts(packed), m=m)):
                         wrong += 1
-                    others = [
-                        bytes_of(index_bits(form, weight != 0)) for form in ("csr", "ellpack", "bitmap")
-                    ]
+                    counts = counts_of(weight != 0, block=block)
+                    others = [bytes_of(index_bits(form, counts)) for form in ("csr", "ellpack", "bitmap")]
                     ratios.append(min(others) / ours)
                     wrong += ratios[-1] <= 1
     return wrong, float(np.min(ratios)), len(ratios)

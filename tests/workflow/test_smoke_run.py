@@ -82,6 +82,7 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "plot_training": 1,
                 "sweep_formats": 2,
                 "study_accuracy": 1,
+                "plot_accuracy": 1,
                 "measure_pruning": 1,
                 **SEARCH,
                 **OTHERS,

@@ -233,6 +233,55 @@ SECTIONS = [
         "figure": "hardware/figures/tensor_cores.svg",
         "table": "hardware/figures/tensor_cores.csv",
     },
+    *(
+        [
+            {
+                "paper": "crisp",
+                "title": "Accuracy over sparsity",
+                "caption": "Points of top-1 below the dense network, which was tuned as long on the same images of the user's"
+                " classes, all classes to choose from. Lines are means over users, dots users; n:16 keeps n of 16 weights,"
+                " channels are removed for good.",
+                "figure": "crisp/figures/accuracy.svg",
+                "table": "crisp/figures/accuracy.csv",
+            },
+            {
+                "paper": "crisp",
+                "title": "What each part of the method is worth",
+                "caption": "Left, the hybrid pattern with one thing changed, less the hybrid pattern as it is: block scores in"
+                " the public code's order or at random, other scores of weights, regrowth. Dots are users and networks, bars"
+                " means. Right, top-1 over the number of classes that a user wants.",
+                "figure": "crisp/figures/parts.svg",
+                "table": "crisp/figures/parts.csv",
+            },
+        ]
+        if CATALOGUE.pruning_studies()
+        else []
+    ),
+    *(
+        [
+            {
+                "paper": "crisp",
+                "title": "Storage",
+                "caption": "Index of a network pruned to 2:4 in blocks, in bits for each weight that is kept, and the size of"
+                " index and weights together; closed forms that written indices equal. BSR has a small index and stores the"
+                " zeros.",
+                "figure": "crisp/figures/storage.svg",
+                "table": "crisp/figures/storage.csv",
+            },
+            {
+                "paper": "crisp",
+                "title": "Sparse tensor cores",
+                "caption": "Modelled, with the same sparsity in every layer, against the dense network on a dense core: the"
+                " hybrid pattern with blocks of 64 (and of 16), plain n:m, 2:4, and zeros anywhere on a dual-sparse core,"
+                " which also skips zeros of activations. Dotted: what the multiplications left would allow. Grey: published,"
+                " over methods that are not named. Below, the layers at the sparsity that it would need.",
+                "figure": "crisp/figures/accelerator.svg",
+                "table": "crisp/figures/accelerator.csv",
+            },
+        ]
+        if SETTINGS.pruning.accelerator
+        else []
+    ),
     {
         "paper": "teachers",
         "title": "Training",

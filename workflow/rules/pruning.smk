@@ -66,6 +66,7 @@ rule study_accelerator:
         layers=f"results/{{scale}}/hardware/layers/{SETTINGS.pruning.accelerator}.csv",
     output:
         table=dvc("results/{scale}/crisp/tables/accelerator.csv"),
+        by_layer=dvc("results/{scale}/crisp/tables/accelerator_by_layer.csv"),
     log:
         "results/{scale}/logs/study_accelerator.log",
     benchmark:
@@ -79,7 +80,114 @@ rule study_accelerator:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.pruning.study_accelerator --layers {input.layers} --table {output.table}"
-        " > {log} 2>&1"
+        " --by-layer {output.by_layer} > {log} 2>&1"
+
+
+rule plot_accelerator:
+    input:
+        by_layer="results/{scale}/crisp/tables/accelerator_by_layer.csv",
+    output:
+        figure=report(
+            dvc("results/{scale}/crisp/figures/accelerator.svg"),
+            caption="../report/accelerator.rst",
+            category="crisp",
+            labels={"figure": "sparse tensor cores"},
+        ),
+        drawn=dvc("results/{scale}/crisp/figures/accelerator.csv"),
+    log:
+        "results/{scale}/logs/plot_accelerator.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_accelerator.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("pruning.plot_accelerator"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.plot_accelerator --by-layer {input.by_layer}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule study_storage:
+    input:
+        layers=f"results/{{scale}}/hardware/layers/{SETTINGS.pruning.accelerator}.csv",
+    output:
+        table=dvc("results/{scale}/crisp/tables/storage.csv"),
+    log:
+        "results/{scale}/logs/study_storage.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_storage.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("pruning.study_storage"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.study_storage --layers {input.layers} --table {output.table} > {log} 2>&1"
+
+
+rule plot_storage:
+    input:
+        table="results/{scale}/crisp/tables/storage.csv",
+    output:
+        figure=report(
+            dvc("results/{scale}/crisp/figures/storage.svg"),
+            caption="../report/storage.rst",
+            category="crisp",
+            labels={"figure": "storage"},
+        ),
+        drawn=dvc("results/{scale}/crisp/figures/storage.csv"),
+    log:
+        "results/{scale}/logs/plot_storage.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_storage.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("pruning.plot_storage"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.plot_storage --table {input.table}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule plot_accuracy:
+    input:
+        accuracy=[
+            f"results/{{scale}}/crisp/tables/accuracy/{study}/{model}.user{seed}.csv"
+            for study, model, seed in CATALOGUE.pruning_studies()
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/crisp/figures/accuracy.svg"),
+            caption="../report/accuracy.rst",
+            category="crisp",
+            labels={"figure": "accuracy over sparsity"},
+        ),
+        drawn=dvc("results/{scale}/crisp/figures/accuracy.csv"),
+        parts=report(
+            dvc("results/{scale}/crisp/figures/parts.svg"),
+            caption="../report/parts.rst",
+            category="crisp",
+            labels={"figure": "parts of the method"},
+        ),
+        drawn_parts=dvc("results/{scale}/crisp/figures/parts.csv"),
+    log:
+        "results/{scale}/logs/plot_accuracy.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_accuracy.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("pruning.plot_accuracy"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.plot_accuracy --accuracy {input.accuracy} --figure {output.figure}"
+        " --drawn {output.drawn} --parts {output.parts} --drawn-parts {output.drawn_parts} > {log} 2>&1"
 
 
 rule measure_pruning:
@@ -132,3 +240,12 @@ rule bench_sparse:
 rule crisp:
     input:
         f"results/{SCALE}/crisp/measurements.json",
+        expand(
+            "results/{scale}/crisp/figures/{figure}.svg",
+            scale=SCALE,
+            figure=["accelerator", "storage"] if SETTINGS.pruning.accelerator else [],
+        ),
+        expand(
+            "results/{scale}/crisp/figures/accuracy.svg",
+            scale=SCALE if CATALOGUE.pruning_studies() else [],
+        ),

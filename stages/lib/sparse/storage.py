@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +17,86 @@ def bits(values: int) -> int:
     return max(values - 1, 0).bit_length()
 
 
-def hybrid_index_bits(packed: HybridMatrix) -> int:
-    """Block indices and offsets: R Ck ceil(log2 C) + kept weights ceil(log2 m); no row pointers."""
-    block_rows, kept = packed.block_columns.shape
-    columns = -(-packed.shape[1] // packed.block)
-    return block_rows * kept * bits(columns) + packed.nonzeros * bits(packed.m)
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What decides the size of a sparse matrix: its shape, weights, most weights in a row, blocks that are not empty."""
+
+    rows: int
+    columns: int
+    nonzeros: int
+    longest_row: int
+    kept_blocks: int
+    block: int
+
+    @property
+    def block_rows(self) -> int:
+        return -(-self.rows // self.block)
+
+    @property
+    def block_columns(self) -> int:
+        return -(-self.columns // self.block)
 
 
-def index_bits(form: str, mask: Mask, *, block: int = 16) -> int:
-    """Of a mask (rows, columns) as CSR, BSR, bitmap or ELLPACK; BSR and ELLPACK store zeros beside the weights."""
-    rows, columns = mask.shape
-    nonzeros = int(mask.sum())
+def counts_of(mask: Mask, *, block: int) -> Counts:
+    return Counts(
+        rows=mask.shape[0],
+        columns=mask.shape[1],
+        nonzeros=int(mask.sum()),
+        longest_row=int(mask.sum(1).max()),
+        kept_blocks=int(blocks_of(mask, block).any(axis=(2, 3)).sum()),
+        block=block,
+    )
+
+
+def hybrid_counts(rows: int, columns: int, *, n: int, m: int, block: int, kept: int) -> Counts:
+    """Of a matrix that keeps `kept` blocks in every block-row, and n of m weights in each; padding counts as kept."""
+    block_rows, per_row = -(-rows // block), kept * block * n // m
+    return Counts(
+        rows=rows,
+        columns=columns,
+        nonzeros=block_rows * block * per_row,
+        longest_row=per_row,
+        kept_blocks=block_rows * kept,
+        block=block,
+    )
+
+
+def index_bits(form: str, counts: Counts, *, m: int = 1) -> int:
+    """Of the index alone.
+
+    hybrid   R Ck ceil(log2 C) of blocks + ceil(log2 m) for each weight; no row pointers, since rows are equally long
+    csr, bsr a column for each weight or block, and row pointers
+    bitmap   a bit for each place; ellpack  a column for each place of rows that are all as long as the longest
+    """
+    c = counts
+    if form == "hybrid":
+        return c.kept_blocks * bits(c.block_columns) + c.nonzeros * bits(m)
     if form == "csr":
-        return nonzeros * bits(columns) + (rows + 1) * bits(nonzeros + 1)
+        return c.nonzeros * bits(c.columns) + (c.rows + 1) * bits(c.nonzeros + 1)
     if form == "bitmap":
-        return rows * columns
+        return c.rows * c.columns
     if form == "ellpack":
-        return rows * int(mask.sum(1).max()) * bits(columns)
+        return c.rows * c.longest_row * bits(c.columns)
     if form == "bsr":
-        kept = int(blocks_of(mask, block).any(axis=(2, 3)).sum())
-        block_rows, block_columns = -(-rows // block), -(-columns // block)
-        return kept * bits(block_columns) + (block_rows + 1) * bits(kept + 1)
+        return c.kept_blocks * bits(c.block_columns) + (c.block_rows + 1) * bits(c.kept_blocks + 1)
     raise ValueError(f"there is no format {form!r}")
 
 
-def stored_weights(form: str, mask: Mask, *, block: int = 16) -> int:
+def stored_weights(form: str, counts: Counts) -> int:
     """Weights that the format stores, zeros included."""
-    if form in ("csr", "bitmap"):
-        return int(mask.sum())
+    if form in ("hybrid", "csr", "bitmap"):
+        return counts.nonzeros
     if form == "ellpack":
-        return mask.shape[0] * int(mask.sum(1).max())
+        return counts.rows * counts.longest_row
     if form == "bsr":
-        return int(blocks_of(mask, block).any(axis=(2, 3)).sum()) * block * block
+        return counts.kept_blocks * counts.block**2
     raise ValueError(f"there is no format {form!r}")
+
+
+def packed_counts(packed: HybridMatrix) -> Counts:
+    return hybrid_counts(
+        *packed.shape, n=packed.n, m=packed.m, block=packed.block, kept=packed.block_columns.shape[1]
+    )
 
 
 def written_index(form: str, mask: Mask, *, block: int = 16, packed: HybridMatrix | None = None) -> bytes:

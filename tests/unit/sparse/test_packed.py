@@ -16,8 +16,9 @@ from stages.lib.sparse.packed import pack, unpack
 from stages.lib.sparse.storage import (
     FORMATS,
     bytes_of,
-    hybrid_index_bits,
+    counts_of,
     index_bits,
+    packed_counts,
     stored_weights,
     written_index,
 )
@@ -97,15 +98,16 @@ def test_every_index_is_written_in_as_many_bytes_as_its_formula_says(shape, shar
     """Claim C14's figures: closed form and bytes; rows with and without weights."""
     weight = hybrid(*shape, block=block, n=2, m=4, share=share, seed=seed)
     mask, packed = weight != 0, pack(weight, block=block, n=2, m=4)
+    counts = counts_of(mask, block=block)
     for form in FORMATS:
-        bits = hybrid_index_bits(packed) if form == "hybrid" else index_bits(form, mask, block=block)
+        bits = index_bits(form, packed_counts(packed) if form == "hybrid" else counts, m=4)
         assert len(written_index(form, mask, block=block, packed=packed)) == bytes_of(bits), form
     csr, bsr = sparse.csr_array(weight), None
-    assert stored_weights("csr", mask) == csr.nnz
+    assert stored_weights("csr", counts) == csr.nnz
     padded = np.pad(weight, ((0, -shape[0] % block), (0, -shape[1] % block)))
     bsr = sparse.bsr_array(padded, blocksize=(block, block))
     bsr.eliminate_zeros()
-    assert stored_weights("bsr", mask, block=block) == bsr.indices.size * block * block
+    assert stored_weights("bsr", counts) == bsr.indices.size * block * block
 
 
 class Unusual(nn.Module):
