@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from stages.lib.core.errors import InputError
-from stages.quantization.network import QuantisedLayer, float_network_, im2col, layers, pad_input
+from stages.lib.nets.graph import pad_input
+from stages.quantization.network import QuantisedLayer, float_network_, im2col, layers
 
 # values of a layer's input that its least-squares scale is found on, and columns behind its Gram matrix
 SAMPLE = 2**16

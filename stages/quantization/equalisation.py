@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from stages.lib.nets.graph import set_module_
 from stages.quantization.calibration import Statistics
-from stages.quantization.network import QuantisedLayer, along_channels, layers, set_module_
+from stages.quantization.network import QuantisedLayer, along_channels, layers
 
 ITERATIONS = 20
 

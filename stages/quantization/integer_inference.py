@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from stages.lib.core.errors import InputError
+from stages.lib.nets.graph import pad_input, set_module_, sliding_windows
 from stages.lib.numerics.accumulators import exact_accumulator_bits, paper_accumulator_bits
 from stages.lib.numerics.formats import Format
 from stages.lib.numerics.integer_matmul import MAX_WIDTH_BITS, Overflow, exact_matmul, steps_of
 from stages.lib.numerics.torch_quantisers import round_to_format
-from stages.quantization.network import QuantisedLayer, layers, pad_input, set_module_, sliding_windows
+from stages.quantization.network import QuantisedLayer, layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,12 @@ quantisation"); sums stay in float32, as in the paper. What is no input of such 
 additions, pooling, attention, and norms that do not directly follow a convolution.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from stages.lib.core.errors import InputError
+from stages.lib.nets.graph import fused, set_module_, sliding_windows
 from stages.lib.numerics.formats import Format
 from stages.lib.numerics.torch_quantisers import quantise
 from stages.lib.numerics.torch_scales import quantise_groups
@@ -100,15 +97,7 @@ def prepare(model: nn.Module) -> fx.GraphModule:
 
     Raises InputError where torch.fx cannot trace the network.
     """
-    try:
-        traced = fx.symbolic_trace(model.eval())
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
-        raise InputError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({str(error).splitlines()[0]}); its forward must"
-            " not branch on values or take the length of tensors"
-        ) from error
-    folded = copy.deepcopy(traced)
-    fold_batch_norms_(folded)
+    folded = fused(model)
     for name in dict.fromkeys(_layer_names(folded)):
         set_module_(folded, name, QuantisedLayer(folded.get_submodule(name)))
     return folded.requires_grad_(False)
@@ -128,51 +117,10 @@ def float_network_(prepared: fx.GraphModule) -> None:
         layer.restore_()
 
 
-def fold_batch_norms_(traced: fx.GraphModule) -> None:
-    """Fold each batch norm into the convolution or linear layer whose output it alone uses."""
-    modules = dict(traced.named_modules())
-    uses = _module_uses(traced)
-    for node in list(traced.graph.nodes):
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
-            continue
-        layer, norm = modules[source.target], modules[node.target]
-        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_mean is None:
-            continue
-        if uses[source.target] > 1 or uses[node.target] > 1:
-            continue  # a shared layer serves two places, and only one of them has this norm
-        if isinstance(layer, nn.Conv2d):
-            set_module_(traced, source.target, fuse_conv_bn_eval(layer, norm))
-        elif isinstance(layer, nn.Linear):
-            set_module_(traced, source.target, fuse_linear_bn_eval(layer, norm))
-        else:
-            continue
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-    traced.graph.lint()
-    traced.recompile()
-    traced.delete_all_unused_submodules()
-
-
 @torch.inference_mode()
 def logits_in_batches(model: nn.Module, images: Tensor, *, batch: int) -> Tensor:
     """(n, classes) float32."""
     return torch.cat([model(part) for part in images.split(batch)])
-
-
-def pad_input(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The input (n, in, height, width) with the layer's padding around it."""
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    # torch's own form of the padding, which also stands for "same"
-    return F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-
-
-def sliding_windows(layer: nn.Conv2d, padded: Tensor) -> Tensor:
-    """(in, kh, kw, n, rows, columns) of a padded input (n, in, height, width), of any dtype: a view."""
-    (kh, kw), (down, right) = layer.kernel_size, layer.stride
-    by_row, by_column = layer.dilation
-    windows = padded.unfold(2, by_row * (kh - 1) + 1, down).unfold(3, by_column * (kw - 1) + 1, right)
-    return windows[..., ::by_row, ::by_column].permute(1, 4, 5, 0, 2, 3)
 
 
 def im2col(layer: nn.Conv2d, padded: Tensor) -> Tensor:
@@ -184,24 +132,11 @@ def im2col(layer: nn.Conv2d, padded: Tensor) -> Tensor:
     return sliding_windows(layer, padded).reshape(layer.groups, length, -1)
 
 
-def set_module_(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
-
-
 def along_channels(values: Tensor, dims: int, channel_dim: int) -> Tensor:
     """(channels,) values shaped to be broadcast against a tensor of `dims` dimensions."""
     shape = [1] * dims
     shape[channel_dim] = -1
     return values.view(shape)
-
-
-def _module_uses(traced: fx.GraphModule) -> dict[str, int]:
-    uses: dict[str, int] = {}
-    for node in traced.graph.nodes:
-        if node.op == "call_module":
-            uses[node.target] = uses.get(node.target, 0) + 1
-    return uses
 
 
 def _layer_names(traced: fx.GraphModule) -> Iterator[str]:

@@ -28,8 +28,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper, parser
 from torch import Tensor, fx, nn
 
 from stages.lib.core.errors import InputError
+from stages.lib.nets.graph import set_module_
 from stages.lib.numerics.formats import Format, IntegerFormat, parse_format, values_in_steps
-from stages.quantization.network import QuantisedLayer, layers, set_module_
+from stages.quantization.network import QuantisedLayer, layers
 
 FORMS = ("qdq", "qonnx")
 # a quantiser's nodes are named LAYER.input/OPERATOR or LAYER.weight/OPERATOR

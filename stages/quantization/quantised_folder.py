@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from stages.lib.core.artifacts import read_json, write_json
 from stages.lib.core.errors import InputError
 from stages.lib.nets.build import build
+from stages.lib.nets.graph import set_module_
 from stages.lib.nets.model_folder import ModelInfo, read_weights, write_weights
 from stages.lib.numerics.decode import decode_table, encode
 from stages.lib.numerics.formats import Format, parse_format
@@ -28,7 +29,7 @@ from stages.lib.numerics.torch_quantisers import round_to_format
 from stages.lib.numerics.torch_scales import merge_groups, split_groups
 from stages.quantization.config import Technique
 from stages.quantization.equalisation import ChannelReLU6
-from stages.quantization.network import QuantisedLayer, layers, prepare, set_module_
+from stages.quantization.network import QuantisedLayer, layers, prepare
 
 LAYOUT = 1  # of the folder; a reader refuses others
 SCALE_BITS = 32

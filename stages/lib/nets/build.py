@@ -35,4 +35,4 @@ def build(net: str, arguments: Mapping[str, Any]) -> nn.Module:
     return kind(**arguments)
 
 
-_NOT_FAMILIES = ("build", "layers", "model_folder")
+_NOT_FAMILIES = ("build", "graph", "layers", "model_folder")

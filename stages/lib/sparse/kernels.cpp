@@ -5,7 +5,7 @@
 // block-rows is equal, and so are the threads' shares.
 //
 // Values and offsets lie in the order in which the loops read them; see kernels.py (plan). Vectors of GCC and Clang, so
-// that one text serves AVX-512, AVX2 and other processors. `bias` is read for whole groups of rows.
+// that one text serves AVX-512, AVX2 and other processors.
 
 #include <cstddef>
 #include <cstdint>
@@ -59,11 +59,12 @@ inline void pack_row(const float* x, int start, int width, int padded, float* ti
 
 extern "C" {
 
-// y (block_rows * side x n) = w x (k x n) + bias, then ReLU where asked; rows beyond `rows` are not written.
-// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; scratch: k * 48 floats.
+// y (rows x n) = w x (k x n) + bias (rows), then ReLU where asked; rows of w and of x beyond are zeros.
+// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; scratch: columns * 48 floats, where
+// columns is k filled up to whole blocks.
 void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* blocks, const float* x, float* y,
-                   const float* bias, int block_rows, int kept, int side, int q, int k, int n, int rows, int relu,
-                   int threads, float* scratch) {
+                   const float* bias, int block_rows, int kept, int side, int q, int k, int columns, int n,
+                   int rows, int relu, int threads, float* scratch) {
   const size_t per_group = static_cast<size_t>(kept) * q * ROWS;
   const int groups = side / ROWS;
   int start = 0;
@@ -77,11 +78,12 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
-      for (int i = 0; i < k; i++)
-        pack_row(x + static_cast<size_t>(i) * n, start, width, padded, scratch + static_cast<size_t>(i) * padded);
+      for (int i = 0; i < columns; i++)
+        pack_row(x + static_cast<size_t>(i < k ? i : 0) * n, start, i < k ? width : 0, padded,
+                 scratch + static_cast<size_t>(i) * padded);
 #pragma omp for schedule(static)
       for (int i = 0; i < block_rows; i++) {
-        float edge[ROWS * 48];
+        float edge[ROWS * 48], last_bias[ROWS];
         for (int g = 0; g < groups; g++) {
           const int row = i * side + g * ROWS;
           if (row >= rows) break;
@@ -90,13 +92,17 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
           float* out = whole ? y + static_cast<size_t>(row) * n + start : edge;
           const size_t stride = whole ? static_cast<size_t>(n) : static_cast<size_t>(padded);
           const float* b = bias ? bias + row : nullptr;
-          const int32_t* columns = blocks + static_cast<size_t>(i) * kept;
+          if (b && row + ROWS > rows) {  // the bias ends inside this group
+            for (int r = 0; r < ROWS; r++) last_bias[r] = row + r < rows ? b[r] : 0.0f;
+            b = last_bias;
+          }
+          const int32_t* kept_columns = blocks + static_cast<size_t>(i) * kept;
           if (taken == 3)
-            rows_times_tile<3>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+            rows_times_tile<3>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);
           else if (taken == 2)
-            rows_times_tile<2>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+            rows_times_tile<2>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);
           else
-            rows_times_tile<1>(values + at, offsets + at, columns, kept, side, q, scratch, out, stride, b, relu);
+            rows_times_tile<1>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);
           if (!whole)
             for (int r = 0; r < ROWS && row + r < rows; r++)
               std::memcpy(y + static_cast<size_t>(row + r) * n + start, edge + r * padded, width * sizeof(float));

@@ -64,20 +64,18 @@ def plan(packed: HybridMatrix) -> Plan:
 
 def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = False, threads: int = 1) -> Array:
     """(rows, n) = W x + bias; x (columns, n) float32, C-contiguous, its columns those of the padded matrix or fewer."""
-    x = _padded(plan, x)
     if x.shape[1] == 1:
         return matvec(plan, x[:, 0], bias=bias, relu=relu, threads=threads)[:, None]
+    x, bias = _checked(plan, x), _bias(plan, bias)
     compiled = library()
     if compiled is None:
-        return _finished(_matmul_numba(plan, x), bias, relu)
+        return _finished(_matmul_numba(plan, _whole(plan, x)), bias, relu)
     out = np.empty((plan.rows, x.shape[1]), np.float32)
-    if bias is not None:  # read for whole groups of rows, also where the last one is not
-        bias = np.ascontiguousarray(np.pad(bias, (0, -len(bias) % ROWS)), dtype=np.float32)
-    scratch = np.empty(x.shape[0] * TILE, np.float32)
+    scratch = np.empty(plan.columns * TILE, np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matmul(
         *map(_pointer, (plan.matmul_values, plan.matmul_offsets, plan.block_columns, x, out, bias)),
-        block_rows, kept, plan.block, plan.q, x.shape[0], x.shape[1], plan.rows, int(relu), threads,
+        block_rows, kept, plan.block, plan.q, x.shape[0], plan.columns, x.shape[1], plan.rows, int(relu), threads,
         _pointer(scratch),
     )  # fmt: skip
     return out
@@ -85,13 +83,11 @@ def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
 
 def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = False, threads: int = 1) -> Array:
     """(rows,) = W x + bias; x (columns,)."""
-    x = _padded(plan, x)
+    x, bias = _whole(plan, _checked(plan, x)), _bias(plan, bias)
     compiled = library()
     if compiled is None:
         return _finished(_matvec_numba(plan, x), bias, relu)
     out = np.empty(plan.rows, np.float32)
-    if bias is not None:
-        bias = np.ascontiguousarray(bias, dtype=np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matvec(
         *map(_pointer, (plan.matvec_values, plan.matvec_offsets, plan.block_columns, x, out, bias)),
@@ -100,12 +96,22 @@ def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     return out
 
 
-def _padded(plan: Plan, x: Array) -> Array:
+def _checked(plan: Plan, x: Array) -> Array:
     if x.shape[0] > plan.columns:
         raise InputError(f"x has {x.shape[0]} rows and the weights {plan.columns} columns")
-    if x.shape[0] < plan.columns:
-        x = np.concatenate([x, np.zeros((plan.columns - x.shape[0], *x.shape[1:]), np.float32)])
     return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _whole(plan: Plan, x: Array) -> Array:
+    """x with rows of zeros up to whole blocks."""
+    missing = plan.columns - x.shape[0]
+    return np.concatenate([x, np.zeros((missing, *x.shape[1:]), np.float32)]) if missing else x
+
+
+def _bias(plan: Plan, bias: Array | None) -> Array | None:
+    if bias is not None and len(bias) != plan.rows:
+        raise InputError(f"the bias has {len(bias)} values and the weights {plan.rows} rows")
+    return None if bias is None else np.ascontiguousarray(bias, dtype=np.float32)
 
 
 def _finished(y: Array, bias: Array | None, relu: bool) -> Array:

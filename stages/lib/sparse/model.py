@@ -4,15 +4,14 @@ Activations travel with their channels outermost, (c, n, h, w) in memory, so tha
 next one reads it; to torch they look like any (n, c, h, w).
 """
 
-import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from stages.lib.core.errors import InputError
+from stages.lib.nets.graph import fused, pad_input, set_module_, sliding_windows
 from stages.lib.sparse.kernels import matmul, plan
 from stages.lib.sparse.matrices import as_matrix, is_prunable
 from stages.lib.sparse.packed import HybridMatrix, pack
@@ -48,49 +47,24 @@ class SparseConv2d(SparseLayer):
 
     def __init__(self, layer: nn.Conv2d, packed: HybridMatrix, threads: int) -> None:
         super().__init__(layer, packed, threads)
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            raise InputError("convolutions with other padding than a number of zeros are not supported")
-        self.kernel, self.stride = layer.kernel_size, layer.stride
-        self.padding, self.dilation = layer.padding, layer.dilation
-        self.m = packed.m
+        # the geometry alone, and no part of this module: the dense weight is not kept
+        self.__dict__["geometry"] = nn.Conv2d(
+            1, 1, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+            bias=False, padding_mode=layer.padding_mode, device="meta",
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.product(self.columns(x))
-        return y.view(-1, x.shape[0], *self.size(x)).permute(1, 0, 2, 3)
+        columns, (height, width) = self.columns(x)
+        return self.product(columns).view(-1, x.shape[0], height, width).permute(1, 0, 2, 3)
 
-    def size(self, x: Tensor) -> tuple[int, int]:
-        """Height and width of the result."""
-        height, width = (
-            (x.shape[2 + i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel[i] - 1) - 1)
-            // self.stride[i]
-            + 1
-            for i in (0, 1)
-        )
-        return height, width
-
-    def columns(self, x: Tensor) -> Tensor:
-        """(h w i, n h' w') patches, in the order of as_matrix."""
-        n, channels = x.shape[:2]
-        x = x.float().permute(1, 0, 2, 3)
-        extra = -channels % self.m
-        if self.kernel == (1, 1) and self.stride == (1, 1) and not (extra or any(self.padding)):
-            return x.reshape(channels, -1)
-        vertical, horizontal = self.padding
-        x = F.pad(x, (horizontal, horizontal, vertical, vertical, 0, 0, 0, extra)).contiguous()
-        height, width = self.size_of_padded(x)
-        c, b, h, w = x.stride()
-        view = x.as_strided(
-            (*self.kernel, channels + extra, n, height, width),
-            (h * self.dilation[0], w * self.dilation[1], c, b, h * self.stride[0], w * self.stride[1]),
-        )
-        return view.reshape(-1, n * height * width)
-
-    def size_of_padded(self, x: Tensor) -> tuple[int, int]:
-        height, width = (
-            (x.shape[2 + i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i] + 1
-            for i in (0, 1)
-        )
-        return height, width
+    def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(h w i, n h' w') patches in the order of as_matrix, and h', w'."""
+        extra = -x.shape[1] % self.packed.m
+        # channels outermost, as they lie in memory
+        x = pad_input(self.geometry, x.float()).permute(1, 0, 2, 3)
+        x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, extra)) if extra else x
+        windows = sliding_windows(self.geometry, x.contiguous().permute(1, 0, 2, 3)).permute(1, 2, 0, 3, 4, 5)
+        return windows.reshape(windows.shape[:3].numel(), -1), windows.shape[-2:]
 
 
 class SparseModel(nn.Module):
@@ -112,7 +86,7 @@ class SparseModel(nn.Module):
             (self.dense if packed is None else self.sparse).append(name)
             if packed is not None:
                 kind = SparseConv2d if isinstance(module, nn.Conv2d) else SparseLinear
-                _replace(traced, name, kind(module, packed, threads))
+                set_module_(traced, name, kind(module, packed, threads))
         if not self.sparse:
             raise InputError(
                 f"no layer keeps {n}:{m} in blocks of {block}: prune the network with that pattern first"
@@ -122,40 +96,6 @@ class SparseModel(nn.Module):
     @torch.inference_mode()
     def forward(self, *inputs: Any) -> Any:
         return self.network(*inputs)
-
-
-def fused(model: nn.Module) -> fx.GraphModule:
-    """A traced copy in evaluation mode, batch norm folded into the layer before it."""
-    try:
-        traced = fx.symbolic_trace(model.eval())
-    except Exception as error:
-        raise InputError(
-            f"torch.fx cannot trace this network ({str(error).splitlines()[0][:150]}); make its forward free of"
-            " branches on values"
-        ) from error
-    # a copy, so that folding leaves the user's network as it was
-    traced = copy.deepcopy(traced)
-    modules = dict(traced.named_modules())
-    for node in list(traced.graph.nodes):
-        if node.op != "call_module" or not isinstance(
-            modules.get(node.target), (nn.BatchNorm2d, nn.BatchNorm1d)
-        ):
-            continue
-        source = node.args[0]
-        if source.op != "call_module" or len(source.users) > 1:
-            continue
-        layer, norm = modules[source.target], modules[node.target]
-        if isinstance(layer, nn.Conv2d):
-            _replace(traced, source.target, fuse_conv_bn_eval(layer, norm))
-        elif isinstance(layer, nn.Linear):
-            _replace(traced, source.target, fuse_linear_bn_eval(layer, norm))
-        else:
-            continue
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-        modules = dict(traced.named_modules())
-    traced.recompile()
-    return traced
 
 
 def with_relu_folded(traced: fx.GraphModule) -> fx.GraphModule:
@@ -186,8 +126,3 @@ def packed_or_none(module: nn.Module, *, block: int, n: int, m: int) -> HybridMa
     except InputError:
         return None
     return packed if packed.nonzeros <= WORTH_PACKING * module.weight.numel() else None
-
-
-def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(root.get_submodule(parent), last, module)

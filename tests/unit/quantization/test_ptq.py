@@ -9,6 +9,7 @@ from torch import nn
 
 from stages.lib.core.errors import InputError
 from stages.lib.nets.build import build
+from stages.lib.nets.graph import pad_input
 from stages.lib.numerics import quantisers
 from stages.lib.numerics.formats import parse_format
 from stages.quantization import quantise_model
@@ -19,7 +20,7 @@ from stages.quantization.calibration import (
     reconstruction_targets,
 )
 from stages.quantization.config import TECHNIQUES
-from stages.quantization.network import im2col, layers, logits_in_batches, pad_input, prepare
+from stages.quantization.network import im2col, layers, logits_in_batches, prepare
 from stages.quantization.ptq import without_sign
 from tests.unit.quantization.nets import NETS, name_of, random_net
 

@@ -9,9 +9,10 @@ from scipy import sparse
 from torch import nn
 
 from stages.lib.core.errors import InputError
+from stages.lib.nets.graph import fused
 from stages.lib.sparse import kernels, native
 from stages.lib.sparse.kernels import matmul, matvec, plan
-from stages.lib.sparse.model import SparseModel, fused
+from stages.lib.sparse.model import SparseModel
 from stages.lib.sparse.packed import pack, unpack
 from stages.lib.sparse.storage import (
     FORMATS,
@@ -117,7 +118,7 @@ class Unusual(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 20, 5, stride=2, padding=2)
         self.norm = nn.BatchNorm2d(20)
-        self.wide = nn.Conv2d(20, 50, 3, padding=2, dilation=2, bias=False)
+        self.wide = nn.Conv2d(20, 50, 3, padding="same", padding_mode="reflect", dilation=2, bias=False)
         self.wide_norm = nn.BatchNorm2d(50)
         self.side = nn.Conv2d(20, 50, 1, stride=1)
         self.depthwise = nn.Conv2d(50, 50, 3, padding=1, groups=50)
