@@ -24,10 +24,15 @@ from stages.lib.core.progress import Progress
 from stages.lib.nets.build import build
 from stages.lib.nets.graph import fused
 from stages.lib.sparse.model import SparseModel
-from stages.pruning.masks import Pattern
-from stages.pruning.network import apply_masks, layers_of
-from stages.pruning.pruning import Masks, draw_masks
-from stages.pruning.recipes import Recipe
+from stages.pruning.masks import (
+    Pattern,
+    block_mask,
+    block_scores,
+    block_share,
+    expand_blocks,
+    keep_n_of_m,
+)
+from stages.pruning.network import apply_masks, layers_of, multiplications, to_matrix, to_weight
 
 # name -> network, its arguments, side of its images in pixels, images at once
 NETWORKS = {
@@ -43,12 +48,16 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A pruned network, packed and dense (batch norm folded in both), and images (n, 3, side, side)."""
+    """A pruned network, packed and dense (batch norm folded in both), and images (n, 3, side, side).
+
+    work  share of multiplications left
+    """
 
     name: str
     packed: SparseModel
     dense: nn.Module
     images: Tensor
+    work: float
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         found = {peer: against(case, peer, device) for peer in PEERS}
         comparisons += found.values()
         rows.append(
-            {"network": case.name, "images_per_s": found["fp32"].ours}
+            {"network": case.name, "work_left": case.work, "images_per_s": found["fp32"].ours}
             | {f"over_{peer}": c.ratio for peer, c in found.items()}
         )
         progress.advance(note=case.name)
@@ -77,7 +86,11 @@ def main(argv: list[str] | None = None) -> None:
 def cases(chosen: dict[str, tuple[str, dict[str, object], int, tuple[int, ...]]]) -> Iterator[Case]:
     for name, (net, arguments, side, batches) in chosen.items():
         for sparsity in SPARSITIES:
-            model = pruned(build(net, arguments), sparsity)
+            model = build(net, arguments)
+            image = torch.zeros(1, 3, side, side)
+            dense_work = multiplications(model, image)
+            model = pruned(model, sparsity)
+            work = multiplications(model, image) / dense_work
             packed = SparseModel(model, block=PATTERN.block, n=PATTERN.n, m=PATTERN.m)
             for batch in batches:
                 images = torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -86,17 +99,22 @@ def cases(chosen: dict[str, tuple[str, dict[str, object], int, tuple[int, ...]]]
                     packed=packed,
                     dense=fused(model),
                     images=images,
+                    work=work,
                 )
 
 
 def pruned(model: nn.Module, sparsity: float) -> nn.Module:
-    """By magnitude, at once: how fast a network runs depends on its pattern alone."""
-    layers = layers_of(model)
-    gradients = {name: torch.ones_like(module.weight) for name, module in layers.modules.items()}
-    masks = draw_masks(
-        layers, gradients, Recipe(pattern=PATTERN, score="magnitude"), sparsity, Masks(), torch.Generator()
-    )
-    apply_masks(layers, masks.weights)
+    """Every layer but the first to the same sparsity, at random: how fast a network runs depends on its pattern alone."""
+    layers, chance = layers_of(model), torch.Generator().manual_seed(0)
+    share, masks = block_share(sparsity, PATTERN), {}
+    for name in layers.masked:
+        shape = layers.modules[name].weight.shape
+        scores = to_matrix(torch.rand(shape, generator=chance), PATTERN.m, "channels")
+        sums = block_scores(scores, PATTERN.block)
+        blocks = block_mask(sums, max(1, round(share * sums.shape[1])))
+        mask = keep_n_of_m(scores, PATTERN.n, PATTERN.m) & expand_blocks(blocks, scores.shape, PATTERN.block)
+        masks[name] = to_weight(mask, shape, PATTERN.m, "channels")
+    apply_masks(layers, masks)
     return model.eval()
 
 

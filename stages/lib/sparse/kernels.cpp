@@ -49,38 +49,86 @@ void rows_times_tile(const float* values, const uint8_t* offsets, const int32_t*
     }
 }
 
-// Columns [start, start + width) of a row of x as a row of the tile, zeros beyond.
-inline void pack_row(const float* x, int start, int width, int padded, float* tile) {
-  std::memcpy(tile, x + start, width * sizeof(float));
-  for (int c = width; c < padded; c++) tile[c] = 0.0f;
+// A matrix of patches (rows: taps x channels, filled up; columns: positions of the result) that is never written out:
+// row (tap, c), column p lies at x[c * channel_stride + tap_start(tap) + position(p)]. A plain matrix (k x n) is one tap
+// of k channels at n positions in one line.
+struct Patches {
+  int64_t channels, filled_channels, kernel_height, kernel_width;
+  int64_t channel_stride, image_stride, line_stride;  // of x, in floats
+  int64_t dilation_height, dilation_width, step_height, step_width;
+  int64_t height, width, positions;  // of the result; all positions of all images
+};
+
+// Where the positions of a tile lie, 16 to a vector, and whether those of a vector lie side by side.
+struct Tile {
+  int32_t at[48];
+  bool contiguous[3];
+};
+
+Tile tile_of(const Patches& p, int64_t start, int width, int vectors) {
+  Tile tile;
+  for (int i = 0; i < 16 * vectors; i++) {
+    // columns beyond the last position repeat it: they are computed and not written
+    const int64_t position = start + (i < width ? i : width - 1);
+    const int64_t line = position / p.width, column = position % p.width;
+    tile.at[i] = static_cast<int32_t>(line / p.height * p.image_stride + line % p.height * p.step_height * p.line_stride +
+                                      column * p.step_width);
+  }
+  for (int v = 0; v < vectors; v++) tile.contiguous[v] = tile.at[16 * v + 15] == tile.at[16 * v] + 15;
+  return tile;
+}
+
+// Row k of the patches at a tile's positions; rows that pad the channels or the last block are zeros.
+inline void pack_row(const Patches& p, const float* x, const Tile& tile, int vectors, int64_t k, float* out) {
+  const int64_t tap = k / p.filled_channels, channel = k % p.filled_channels;
+  if (channel >= p.channels || tap >= p.kernel_height * p.kernel_width) {
+    std::memset(out, 0, 16 * vectors * sizeof(float));
+    return;
+  }
+  const float* from = x + channel * p.channel_stride + tap / p.kernel_width * p.dilation_height * p.line_stride +
+                      tap % p.kernel_width * p.dilation_width;
+  for (int v = 0; v < vectors; v++) {
+    const int32_t* at = tile.at + 16 * v;
+    if (tile.contiguous[v]) {
+      std::memcpy(out + 16 * v, from + at[0], 16 * sizeof(float));
+    } else {
+#if defined(__AVX512F__)
+      _mm512_storeu_ps(out + 16 * v, _mm512_i32gather_ps(_mm512_loadu_si512(at), from, 4));
+#else
+      for (int i = 0; i < 16; i++) out[16 * v + i] = from[at[i]];
+#endif
+    }
+  }
 }
 
 }  // namespace
 
 extern "C" {
 
-// y (rows x n) = w x (k x n) + bias (rows), then ReLU where asked; rows of w and of x beyond are zeros.
-// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; scratch: columns * 48 floats, where
-// columns is k filled up to whole blocks.
-void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* blocks, const float* x, float* y,
-                   const float* bias, int block_rows, int kept, int side, int q, int k, int columns, int n,
-                   int rows, int relu, int threads, float* scratch) {
+// y (rows x positions) = w patches + bias (rows), then ReLU where asked; rows of w beyond are zeros.
+// values, offsets: [block_rows][side / 8][kept][q][8]; blocks: [block_rows][kept]; used: [columns / side], whether any
+// block-row keeps that block; scratch: columns * 48 floats, where columns is that of w, filled up to whole blocks.
+void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* blocks, const uint8_t* used,
+                   const float* x, const int64_t* patches, float* y, const float* bias, int block_rows, int kept,
+                   int side, int q, int columns, int rows, int relu, int threads, float* scratch) {
+  Patches p;
+  std::memcpy(&p, patches, sizeof p);
+  const int64_t n = p.positions;
   const size_t per_group = static_cast<size_t>(kept) * q * ROWS;
   const int groups = side / ROWS;
-  int start = 0;
+  int64_t start = 0;
   while (start < n) {
-    const int left = n - start;
-    const int vectors = left >= 48 ? 3 : left > 16 ? 2 : 1;
+    const int64_t left = n - start;
     // 64 columns are better halved than cut into 48 and 16
-    const int taken = left == 64 ? 2 : vectors;
-    const int padded = 16 * taken;
-    const int width = left < padded ? left : padded;
+    const int vectors = left == 64 ? 2 : left >= 48 ? 3 : left > 16 ? 2 : 1;
+    const int padded = 16 * vectors;
+    const int width = left < padded ? static_cast<int>(left) : padded;
+    const Tile tile = tile_of(p, start, width, vectors);
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
       for (int i = 0; i < columns; i++)
-        pack_row(x + static_cast<size_t>(i < k ? i : 0) * n, start, i < k ? width : 0, padded,
-                 scratch + static_cast<size_t>(i) * padded);
+        if (used[i / side]) pack_row(p, x, tile, vectors, i, scratch + static_cast<size_t>(i) * padded);
 #pragma omp for schedule(static)
       for (int i = 0; i < block_rows; i++) {
         float edge[ROWS * 48], last_bias[ROWS];
@@ -97,9 +145,9 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
             b = last_bias;
           }
           const int32_t* kept_columns = blocks + static_cast<size_t>(i) * kept;
-          if (taken == 3)
+          if (vectors == 3)
             rows_times_tile<3>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);
-          else if (taken == 2)
+          else if (vectors == 2)
             rows_times_tile<2>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);
           else
             rows_times_tile<1>(values + at, offsets + at, kept_columns, kept, side, q, scratch, out, stride, b, relu);

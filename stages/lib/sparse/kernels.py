@@ -24,6 +24,7 @@ class Plan:
     matmul_values   (R, B / 8, kept, q, 8) and matmul_offsets: eight rows are computed together
     matvec_values   (R, B / 16, kept, q, 16) and matvec_offsets: sixteen rows are sixteen lanes
     block_columns   (R, kept); columns: of the matrix padded to whole blocks
+    used            (columns / B,) whether any block-row keeps that block
     """
 
     rows: int
@@ -31,6 +32,7 @@ class Plan:
     block: int
     q: int
     block_columns: NDArray[np.int32]
+    used: NDArray[np.uint8]
     matmul_values: Array
     matmul_offsets: NDArray[np.uint8]
     matvec_values: Array
@@ -49,12 +51,14 @@ def plan(packed: HybridMatrix) -> Plan:
         cut = values.reshape(block_rows, kept, block // rows, rows, q)
         return np.ascontiguousarray(cut.transpose(0, 2, 1, 4, 3))
 
+    columns = -(-packed.shape[1] // packed.block)
     return Plan(
         rows=packed.shape[0],
-        columns=-(-packed.shape[1] // packed.block) * packed.block,
+        columns=columns * packed.block,
         block=packed.block,
         q=packed.values.shape[-1],
         block_columns=np.ascontiguousarray(packed.block_columns),
+        used=np.isin(np.arange(columns), packed.block_columns).astype(np.uint8),
         matmul_values=grouped(packed.values, ROWS),
         matmul_offsets=grouped(offsets, ROWS),
         matvec_values=grouped(packed.values, LANES),
@@ -70,13 +74,76 @@ def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     compiled = library()
     if compiled is None:
         return _finished(_matmul_numba(plan, _whole(plan, x)), bias, relu)
-    out = np.empty((plan.rows, x.shape[1]), np.float32)
+    one_line = Patches(
+        channels=x.shape[0], filled_channels=plan.columns, channel_stride=x.shape[1], width=x.shape[1]
+    )
+    return _compiled_product(compiled, plan, x, one_line, bias, relu, threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """Where the patches of a convolution lie in its input; see kernels.cpp. By default a matrix: one tap, one line.
+
+    filled_channels  channels and the zeros that fill up the last group of m
+    *_stride         of the input, in floats; dilation and step (the convolution's stride) in pixels
+    height, width    of the result, for each of `images`
+    """
+
+    channels: int
+    filled_channels: int
+    kernel: tuple[int, int] = (1, 1)
+    channel_stride: int
+    image_stride: int = 0
+    line_stride: int = 0
+    dilation: tuple[int, int] = (1, 1)
+    step: tuple[int, int] = (1, 1)
+    height: int = 1
+    width: int
+    images: int = 1
+
+    @property
+    def positions(self) -> int:
+        return self.images * self.height * self.width
+
+    def numbers(self) -> NDArray[np.int64]:
+        """In the order of the struct."""
+        return np.array(
+            [
+                self.channels, self.filled_channels, *self.kernel, self.channel_stride, self.image_stride,
+                self.line_stride, *self.dilation, *self.step, self.height, self.width, self.positions,
+            ],
+            np.int64,
+        )  # fmt: skip
+
+
+def convolve(
+    plan: Plan, x: Array, patches: Patches, *, bias: Array | None = None, relu: bool = False, threads: int = 1
+) -> Array | None:
+    """(rows, positions): the product with patches of x, which are never written out; None without compiled kernels."""
+    compiled = library()
+    if compiled is None:
+        return None
+    return _compiled_product(compiled, plan, x, patches, _bias(plan, bias), relu, threads)
+
+
+def _compiled_product(
+    compiled: ctypes.CDLL,
+    plan: Plan,
+    x: Array,
+    patches: Patches,
+    bias: Array | None,
+    relu: bool,
+    threads: int,
+) -> Array:
+    out = np.empty((plan.rows, patches.positions), np.float32)
     scratch = np.empty(plan.columns * TILE, np.float32)
     block_rows, kept = plan.block_columns.shape
+    arrays = (
+        plan.matmul_values, plan.matmul_offsets, plan.block_columns, plan.used, x, patches.numbers(), out, bias,
+    )  # fmt: skip
     compiled.hybrid_matmul(
-        *map(_pointer, (plan.matmul_values, plan.matmul_offsets, plan.block_columns, x, out, bias)),
-        block_rows, kept, plan.block, plan.q, x.shape[0], plan.columns, x.shape[1], plan.rows, int(relu), threads,
-        _pointer(scratch),
+        *map(_pointer, arrays),
+        block_rows, kept, plan.block, plan.q, plan.columns, plan.rows, int(relu), threads, _pointer(scratch),
     )  # fmt: skip
     return out
 

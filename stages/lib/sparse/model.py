@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from stages.lib.core.errors import InputError
 from stages.lib.nets.graph import fused, pad_input, set_module_, sliding_windows
-from stages.lib.sparse.kernels import matmul, plan
+from stages.lib.sparse.kernels import Patches, convolve, matmul, plan
 from stages.lib.sparse.matrices import as_matrix, is_prunable
 from stages.lib.sparse.packed import HybridMatrix, pack
 
@@ -54,17 +54,31 @@ class SparseConv2d(SparseLayer):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        columns, (height, width) = self.columns(x)
-        return self.product(columns).view(-1, x.shape[0], height, width).permute(1, 0, 2, 3)
-
-    def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(h w i, n h' w') patches in the order of as_matrix, and h', w'."""
-        extra = -x.shape[1] % self.packed.m
         # channels outermost, as they lie in memory
-        x = pad_input(self.geometry, x.float()).permute(1, 0, 2, 3)
-        x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, extra)) if extra else x
-        windows = sliding_windows(self.geometry, x.contiguous().permute(1, 0, 2, 3)).permute(1, 2, 0, 3, 4, 5)
-        return windows.reshape(windows.shape[:3].numel(), -1), windows.shape[-2:]
+        x = pad_input(self.geometry, x.float().permute(1, 0, 2, 3)).contiguous()
+        windows = sliding_windows(self.geometry, x.permute(1, 0, 2, 3)).permute(1, 2, 0, 3, 4, 5)
+        height, width = windows.shape[-2:]
+        patches = Patches(
+            channels=len(x),
+            filled_channels=len(x) + -len(x) % self.packed.m,
+            kernel=self.geometry.kernel_size,
+            channel_stride=x.stride(0),
+            image_stride=x.stride(1),
+            line_stride=x.stride(2),
+            dilation=self.geometry.dilation,
+            step=self.geometry.stride,
+            height=height,
+            width=width,
+            images=x.shape[1],
+        )
+        y = convolve(self.plan, x.numpy(), patches, bias=self.bias, relu=self.relu, threads=self.threads)
+        y = self.product(self.columns(windows)) if y is None else torch.from_numpy(y)
+        return y.view(-1, x.shape[1], height, width).permute(1, 0, 2, 3)
+
+    def columns(self, windows: Tensor) -> Tensor:
+        """(h w i, n h' w') patches in the order of as_matrix, from (h, w, i, n, h', w'), for numba's product."""
+        extra = -windows.shape[2] % self.packed.m
+        return F.pad(windows, (0, 0) * 3 + (0, extra)).reshape(-1, windows.shape[3:].numel())
 
 
 class SparseModel(nn.Module):
