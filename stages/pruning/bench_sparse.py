@@ -27,7 +27,7 @@ from stages.lib.core.errors import InputError, run
 from stages.lib.core.measurements import device_record
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
-from stages.lib.sparse.kernels import Plan, matmul, matvec, plan
+from stages.lib.sparse.kernels import STORED_AS, Plan, matmul, matvec, plan
 from stages.lib.sparse.native import library
 from stages.lib.sparse.packed import pack
 
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         check(case)
         found = {name: against(case, name, call, device) for name, call in peers(case).items()}
         found["one_thread"] = two_threads(case, device)
+        if case.x.ndim == 1:
+            found |= {f"float32_by_{kind}": rounded(case, kind, device) for kind in STORED_AS[1:]}
         comparisons += found.values()
         rows.append(row(case, found, bandwidth))
         progress.advance(note=case.name)
@@ -165,6 +167,24 @@ def two_threads(case: Case, device: dict[str, object]) -> Comparison:
         peer_version="",
         device=device,
         clock=time.perf_counter,
+    )
+
+
+def rounded(case: Case, stored_as: str, device: dict[str, object]) -> Comparison:
+    """Weights of fewer bits against our own of 32."""
+    n, m, _ = PATTERNS[case.sparsity]
+    ready = plan(pack(case.weight, block=BLOCK, n=n, m=m), stored_as=stored_as)
+    ours = partial(matvec, ready, case.x)
+    return compare_speed(
+        f"sparse-{stored_as}-{case.name}",
+        repeated(ours, times := calls(ours)),
+        repeated(case.ours, times),
+        work=times * useful_gflop(case),
+        unit="GFLOP/s of kept weights",
+        runs=RUNS,
+        peer_name="ours with float32 weights",
+        peer_version="",
+        device=device,
     )
 
 

@@ -101,6 +101,90 @@ inline void pack_row(const Patches& p, const float* x, const Tile& tile, int vec
   }
 }
 
+// Sixteen weights as floats, from each way to store them.
+inline float widen(float w) { return w; }
+inline float widen(int8_t w) { return static_cast<float>(w); }
+inline float widen(uint16_t w) {  // bfloat16: the upper half of a float
+  const uint32_t bits = static_cast<uint32_t>(w) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+#if defined(__AVX512F__)
+inline __m512 load16(const float* w) { return _mm512_loadu_ps(w); }
+inline __m512 load16(const int8_t* w) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w))));
+}
+inline __m512 load16(const uint16_t* w) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+inline __m512i lanes(const uint8_t* offsets) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(offsets)));
+}
+#endif
+
+struct Shape {
+  int block_rows, kept, side, q, rows;
+  bool relu;
+  int threads;
+};
+
+// Sixteen rows are sixteen lanes: each takes its own element of x out of the block that all of them read.
+template <typename W>
+void matvec(const W* values, const float* scales, const uint8_t* offsets, const int32_t* blocks, const float* x, float* y,
+            const float* bias, const Shape& s) {
+  const int groups = s.side / 16;
+  const size_t per_group = static_cast<size_t>(s.kept) * s.q * 16;
+#pragma omp parallel for schedule(static) num_threads(s.threads)
+  for (int i = 0; i < s.block_rows; i++) {
+    const int32_t* columns = blocks + static_cast<size_t>(i) * s.kept;
+    for (int g = 0; g < groups; g++) {
+      const int row = i * s.side + g * 16;
+      if (row >= s.rows) break;
+      const W* v = values + (static_cast<size_t>(i) * groups + g) * per_group;
+      const uint8_t* o = offsets + (static_cast<size_t>(i) * groups + g) * per_group;
+      float sums[16];
+#if defined(__AVX512F__)
+      __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+      for (int j = 0; j < s.kept; j++) {
+        const float* block = x + static_cast<size_t>(columns[j]) * s.side;
+        if (s.side == 16) {
+          const __m512 x0 = _mm512_loadu_ps(block);
+          int u = 0;
+          for (; u + 2 <= s.q; u += 2, v += 32, o += 32) {
+            even = _mm512_fmadd_ps(load16(v), _mm512_permutexvar_ps(lanes(o), x0), even);
+            odd = _mm512_fmadd_ps(load16(v + 16), _mm512_permutexvar_ps(lanes(o + 16), x0), odd);
+          }
+          for (; u < s.q; u++, v += 16, o += 16)
+            even = _mm512_fmadd_ps(load16(v), _mm512_permutexvar_ps(lanes(o), x0), even);
+        } else if (s.side == 32) {
+          const __m512 x0 = _mm512_loadu_ps(block), x1 = _mm512_loadu_ps(block + 16);
+          for (int u = 0; u < s.q; u++, v += 16, o += 16)
+            even = _mm512_fmadd_ps(load16(v), _mm512_permutex2var_ps(x0, lanes(o), x1), even);
+        } else {
+          for (int u = 0; u < s.q; u++, v += 16, o += 16)
+            even = _mm512_fmadd_ps(load16(v), _mm512_i32gather_ps(lanes(o), block, 4), even);
+        }
+      }
+      _mm512_storeu_ps(sums, _mm512_add_ps(even, odd));
+#else
+      for (int l = 0; l < 16; l++) sums[l] = 0.0f;
+      for (int j = 0; j < s.kept; j++) {
+        const float* block = x + static_cast<size_t>(columns[j]) * s.side;
+        for (int u = 0; u < s.q; u++, v += 16, o += 16)
+          for (int l = 0; l < 16; l++) sums[l] += widen(v[l]) * block[o[l]];
+      }
+#endif
+      for (int l = 0; l < 16 && row + l < s.rows; l++) {
+        const float value = sums[l] * (scales ? scales[row + l] : 1.0f) + (bias ? bias[row + l] : 0.0f);
+        y[row + l] = s.relu && value < 0.0f ? 0.0f : value;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -161,65 +245,18 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
   }
 }
 
-// y (rows) = w x (k) + bias. values, offsets: [block_rows][side / 16][kept][q][16]; sixteen rows are sixteen lanes.
-void hybrid_matvec(const float* values, const uint8_t* offsets, const int32_t* blocks, const float* x, float* y,
-                   const float* bias, int block_rows, int kept, int side, int q, int rows, int relu, int threads) {
-  const int groups = side / 16;
-  const size_t per_group = static_cast<size_t>(kept) * q * 16;
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int i = 0; i < block_rows; i++) {
-    const int32_t* columns = blocks + static_cast<size_t>(i) * kept;
-    for (int g = 0; g < groups; g++) {
-      const int row = i * side + g * 16;
-      if (row >= rows) break;
-      const float* v = values + (static_cast<size_t>(i) * groups + g) * per_group;
-      const uint8_t* o = offsets + (static_cast<size_t>(i) * groups + g) * per_group;
-      float sums[16];
-#if defined(__AVX512F__)
-      __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-      for (int j = 0; j < kept; j++) {
-        const float* block = x + static_cast<size_t>(columns[j]) * side;
-        const __m512 x0 = _mm512_loadu_ps(block);
-        if (side == 16) {
-          int u = 0;
-          for (; u + 2 <= q; u += 2, v += 32, o += 32) {
-            const __m512i at0 = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(o)));
-            const __m512i at1 = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(o + 16)));
-            even = _mm512_fmadd_ps(_mm512_loadu_ps(v), _mm512_permutexvar_ps(at0, x0), even);
-            odd = _mm512_fmadd_ps(_mm512_loadu_ps(v + 16), _mm512_permutexvar_ps(at1, x0), odd);
-          }
-          for (; u < q; u++, v += 16, o += 16) {
-            const __m512i at0 = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(o)));
-            even = _mm512_fmadd_ps(_mm512_loadu_ps(v), _mm512_permutexvar_ps(at0, x0), even);
-          }
-        } else if (side == 32) {
-          const __m512 x1 = _mm512_loadu_ps(block + 16);
-          for (int u = 0; u < q; u++, v += 16, o += 16) {
-            const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(o)));
-            even = _mm512_fmadd_ps(_mm512_loadu_ps(v), _mm512_permutex2var_ps(x0, at, x1), even);
-          }
-        } else {
-          for (int u = 0; u < q; u++, v += 16, o += 16) {
-            const __m512i at = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(o)));
-            even = _mm512_fmadd_ps(_mm512_loadu_ps(v), _mm512_i32gather_ps(at, block, 4), even);
-          }
-        }
-      }
-      _mm512_storeu_ps(sums, _mm512_add_ps(even, odd));
-#else
-      for (int l = 0; l < 16; l++) sums[l] = 0.0f;
-      for (int j = 0; j < kept; j++) {
-        const float* block = x + static_cast<size_t>(columns[j]) * side;
-        for (int u = 0; u < q; u++, v += 16, o += 16)
-          for (int l = 0; l < 16; l++) sums[l] += v[l] * block[o[l]];
-      }
-#endif
-      for (int l = 0; l < 16 && row + l < rows; l++) {
-        float value = sums[l] + (bias ? bias[row + l] : 0.0f);
-        y[row + l] = relu && value < 0.0f ? 0.0f : value;
-      }
-    }
-  }
+// y (rows) = scales w x (columns) + bias, then ReLU where asked; scales (rows) or none. Weights as floats (kind 0), as
+// bfloat16 (1) or as integers of 8 bits (2). values, offsets: [block_rows][side / 16][kept][q][16].
+void hybrid_matvec(const void* values, int kind, const float* scales, const uint8_t* offsets, const int32_t* blocks,
+                   const float* x, float* y, const float* bias, int block_rows, int kept, int side, int q, int rows,
+                   int relu, int threads) {
+  const Shape shape{block_rows, kept, side, q, rows, relu != 0, threads};
+  if (kind == 0)
+    matvec(static_cast<const float*>(values), scales, offsets, blocks, x, y, bias, shape);
+  else if (kind == 1)
+    matvec(static_cast<const uint16_t*>(values), scales, offsets, blocks, x, y, bias, shape);
+  else
+    matvec(static_cast<const int8_t*>(values), scales, offsets, blocks, x, y, bias, shape);
 }
 
 }  // extern "C"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,11 @@ from stages.lib.core.errors import InputError
 from stages.lib.sparse.native import library
 from stages.lib.sparse.packed import Array, HybridMatrix, block_offsets
 
+STORED_AS = (
+    "float32",
+    "bfloat16",
+    "int8",
+)  # weights that a product with a vector reads, in the order of kernels.cpp
 ROWS, LANES = 8, 16  # computed together: of a product with many columns, of one with a vector
 TILE = 48  # columns at most that are packed at once
 
@@ -24,6 +30,7 @@ class Plan:
     matmul_values   (R, B / 8, kept, q, 8) and matmul_offsets: eight rows are computed together
     matvec_values   (R, B / 16, kept, q, 16) and matvec_offsets: sixteen rows are sixteen lanes
     block_columns   (R, kept); columns: of the matrix padded to whole blocks
+    scales          (rows,) by which products with int8 weights are multiplied; none for the others
     used            (columns / B,) whether any block-row keeps that block
     """
 
@@ -35,16 +42,27 @@ class Plan:
     used: NDArray[np.uint8]
     matmul_values: Array
     matmul_offsets: NDArray[np.uint8]
-    matvec_values: Array
+    matvec_values: NDArray[Any]
     matvec_offsets: NDArray[np.uint8]
+    stored_as: str
+    scales: Array | None
 
 
-def plan(packed: HybridMatrix) -> Plan:
+def plan(packed: HybridMatrix, *, stored_as: str = "float32") -> Plan:
+    """Weights in the kernels' order.
+
+    stored_as  "bfloat16" and "int8" (a scale for each row) round the weights. A product with one vector waits for memory,
+               and reads half or a quarter; one with more columns waits for arithmetic, and takes rounded float32.
+    """
+    if stored_as not in STORED_AS:
+        raise InputError(f"weights stored as {stored_as!r}: choose one of {', '.join(STORED_AS)}")
     if packed.block % LANES:
         raise InputError(
             f"blocks of {packed.block}: the kernels compute {LANES} rows at once; use 16, 32 or 64"
         )
     offsets = block_offsets(packed)
+    codes, scales = _rounded(packed, stored_as)
+    values = _widened(codes, scales)
 
     def grouped(values: NDArray[Any], rows: int) -> NDArray[Any]:
         block_rows, kept, block, q = values.shape
@@ -59,11 +77,31 @@ def plan(packed: HybridMatrix) -> Plan:
         q=packed.values.shape[-1],
         block_columns=np.ascontiguousarray(packed.block_columns),
         used=np.isin(np.arange(columns), packed.block_columns).astype(np.uint8),
-        matmul_values=grouped(packed.values, ROWS),
+        matmul_values=grouped(values, ROWS),
         matmul_offsets=grouped(offsets, ROWS),
-        matvec_values=grouped(packed.values, LANES),
+        matvec_values=grouped(codes, LANES),
         matvec_offsets=grouped(offsets, LANES),
+        stored_as=stored_as,
+        scales=None if scales is None else scales.reshape(-1)[: packed.shape[0]].copy(),
     )
+
+
+def _rounded(packed: HybridMatrix, stored_as: str) -> tuple[NDArray[Any], Array | None]:
+    """Codes (R, kept, B, q) as they are stored, bfloat16 as its 16 bits, and scales (R, 1, B, 1) for int8."""
+    if stored_as == "bfloat16":
+        return packed.values.astype(ml_dtypes.bfloat16).view(np.uint16), None
+    if stored_as == "int8":
+        largest = np.abs(packed.values).max(axis=(1, 3), keepdims=True)
+        scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        return np.rint(packed.values / scales).astype(np.int8), scales
+    return packed.values, None
+
+
+def _widened(codes: NDArray[Any], scales: Array | None) -> Array:
+    """What the codes stand for."""
+    if codes.dtype == np.uint16:
+        return codes.view(ml_dtypes.bfloat16).astype(np.float32)
+    return codes if scales is None else codes.astype(np.float32) * scales
 
 
 def matmul(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = False, threads: int = 1) -> Array:
@@ -157,7 +195,8 @@ def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     out = np.empty(plan.rows, np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matvec(
-        *map(_pointer, (plan.matvec_values, plan.matvec_offsets, plan.block_columns, x, out, bias)),
+        _pointer(plan.matvec_values), STORED_AS.index(plan.stored_as),
+        *map(_pointer, (plan.scales, plan.matvec_offsets, plan.block_columns, x, out, bias)),
         block_rows, kept, plan.block, plan.q, plan.rows, int(relu), threads,
     )  # fmt: skip
     return out
@@ -199,8 +238,10 @@ def _matmul_numba(plan: Plan, x: Array) -> Array:
 
 def _matvec_numba(plan: Plan, x: Array) -> Array:
     out = np.zeros(plan.block_columns.shape[0] * plan.block, np.float32)
-    _matvec_loops(plan.matvec_values, plan.matvec_offsets, plan.block_columns, plan.block, x, out)
-    return out[: plan.rows]
+    _matvec_loops(
+        _widened(plan.matvec_values, None), plan.matvec_offsets, plan.block_columns, plan.block, x, out
+    )
+    return out[: plan.rows] if plan.scales is None else out[: plan.rows] * plan.scales
 
 
 _jit: Callable[..., Any] = numba.njit(cache=True, fastmath={"contract"}, nogil=True)

@@ -22,9 +22,11 @@ WORTH_PACKING = 0.8  # share of a layer's weights up to which the packed form is
 class SparseLayer(nn.Module):
     """What SparseLinear and SparseConv2d share: the plan, the bias, how many threads compute."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, packed: HybridMatrix, threads: int) -> None:
+    def __init__(
+        self, layer: nn.Linear | nn.Conv2d, packed: HybridMatrix, *, threads: int, stored_as: str
+    ) -> None:
         super().__init__()
-        self.packed, self.plan, self.threads = packed, plan(packed), threads
+        self.packed, self.plan, self.threads = packed, plan(packed, stored_as=stored_as), threads
         self.bias = None if layer.bias is None else layer.bias.detach().float().numpy().copy()
         self.relu = False  # folded in by SparseModel
 
@@ -45,8 +47,8 @@ class SparseLinear(SparseLayer):
 class SparseConv2d(SparseLayer):
     """(n, i, h, w) -> (n, o, h', w'): the patches as columns, times the packed weights."""
 
-    def __init__(self, layer: nn.Conv2d, packed: HybridMatrix, threads: int) -> None:
-        super().__init__(layer, packed, threads)
+    def __init__(self, layer: nn.Conv2d, packed: HybridMatrix, *, threads: int, stored_as: str) -> None:
+        super().__init__(layer, packed, threads=threads, stored_as=stored_as)
         # the geometry alone, and no part of this module: the dense weight is not kept
         self.__dict__["geometry"] = nn.Conv2d(
             1, 1, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
@@ -87,8 +89,13 @@ class SparseModel(nn.Module):
     sparse  names of the layers that do; dense: those that do not follow the pattern, and stay as they are
     """
 
-    def __init__(self, model: nn.Module, *, block: int, n: int, m: int, threads: int = 1) -> None:
-        """Raises InputError where no layer follows the pattern."""
+    def __init__(
+        self, model: nn.Module, *, block: int, n: int, m: int, threads: int = 1, stored_as: str = "float32"
+    ) -> None:
+        """stored_as: how weights are kept for products with one vector, see kernels.plan.
+
+        Raises InputError where no layer follows the pattern.
+        """
         super().__init__()
         traced = fused(model)
         self.sparse: list[str] = []
@@ -100,7 +107,7 @@ class SparseModel(nn.Module):
             (self.dense if packed is None else self.sparse).append(name)
             if packed is not None:
                 kind = SparseConv2d if isinstance(module, nn.Conv2d) else SparseLinear
-                set_module_(traced, name, kind(module, packed, threads))
+                set_module_(traced, name, kind(module, packed, threads=threads, stored_as=stored_as))
         if not self.sparse:
             raise InputError(
                 f"no layer keeps {n}:{m} in blocks of {block}: prune the network with that pattern first"

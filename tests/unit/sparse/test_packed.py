@@ -68,6 +68,30 @@ def test_products_equal_those_of_dense_matrices(shape, block, pattern, share, co
     assert (np.abs(matvec(ready, x[:, 0].copy(), bias=bias) - wanted[:, 0]) / size[:, 0]).max() < 1e-5
 
 
+@pytest.mark.parametrize("block", [16, 32, 64])
+@pytest.mark.parametrize("stored_as", ["bfloat16", "int8"])
+def test_rounded_weights_are_off_by_no_more_than_their_rounding(monkeypatch, stored_as, block):
+    weight = hybrid(90, 150, block=block, n=2, m=4, share=0.4)
+    rng = np.random.default_rng(0)
+    x, bias = rng.standard_normal((150, 3)).astype(np.float32), rng.standard_normal(90).astype(np.float32)
+    ready = plan(pack(weight, block=block, n=2, m=4), stored_as=stored_as)
+    wanted = weight.astype(np.float64) @ x + bias[:, None]
+    # half a unit: 2^-8 of each weight with 8 bits of significand, 1/254 of a row's largest as integers
+    step = (
+        np.abs(weight) * 2.0**-8
+        if stored_as == "bfloat16"
+        else (weight != 0) * np.abs(weight).max(1)[:, None] / 254
+    )
+    bound = step @ np.abs(x) + 1e-4
+    many = matmul(ready, x, bias=bias)
+    assert (np.abs(many - wanted) <= bound).all()
+    assert np.abs(many - wanted).max() > 1e-4  # they are rounded
+    one = matvec(ready, x[:, 0].copy(), bias=bias)
+    np.testing.assert_allclose(one, many[:, 0], atol=1e-5)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    np.testing.assert_allclose(matvec(ready, x[:, 0].copy(), bias=bias), one, atol=1e-5)
+
+
 def test_without_a_compiler_numba_gives_the_same(monkeypatch):
     weight = hybrid(40, 100, block=16, n=2, m=4, share=0.4)
     x = np.random.default_rng(0).standard_normal((100, 20)).astype(np.float32)
