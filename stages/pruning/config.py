@@ -35,6 +35,7 @@ class StudyConfig:
     last_epochs: int = 4  # of tuning after the last round
     batch_size: int = 64  # images a step
     learning_rate: float = 0.01  # highest rate of the schedule
+    dense_learning_rate: float = 0.01  # of the dense network, which a high rate would harm
     weight_decay: float = 5e-4  # of SGD
     normalisation: str = "mean"  # of block scores between layers: mean, sum (as released) or share
     floor: float = 0.05  # share of its blocks that a layer keeps at least

@@ -6,12 +6,14 @@ python -m stages.pruning.study_accuracy --model results/laptop/models/resnet18-w
 
 A row for each number of classes, arm and sparsity: the share of zeros reached, of multiplications left, and the accuracy
 on the test images of the user's classes, with all classes to choose from and with the user's alone. Nothing is chosen by
-test images. The dense network is tuned as long as the others; `as it came` is not tuned at all. The table of layers says
-what each would keep of half of all blocks, with block scores summed as released and with their means.
+test images. The dense network is tuned as long as the others, at a rate of its own; `as it came` is not tuned at all.
+The table of layers says what each would keep of half of all blocks, with block scores summed as released and with their
+means.
 """
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
                 user.labels,
                 None if arm == "dense" else recipe_of(arm, goal, config),
                 goal,
-                tuning,
+                replace(tuning, learning_rate=config.dense_learning_rate) if arm == "dense" else tuning,
                 device=device,
                 others=user.others,
                 advance=lambda arm=arm, goal=goal: progress.advance(note=f"{arm} {goal:.0%}"),
