@@ -6,6 +6,8 @@ A source of config/datasets.yaml says whose names its file has in `options.names
 import re
 from collections.abc import Callable
 
+from stages.lib.nets.vgg import PLANS
+
 
 def efficientnet_lite(name: str) -> str:
     """The PyTorch port of TensorFlow's EfficientNet-Lite."""
@@ -33,9 +35,25 @@ def torchvision_mobilenet_v2(name: str) -> str:
     return name
 
 
+def torchvision_vgg16_bn(name: str) -> str:
+    """torchvision's VGG-16 with batch norm, where a convolution, its norm and its ReLU are three layers, not two."""
+    kind, number, rest = name.split(".", 2)
+    if kind == "classifier":  # behind the pooling and the flattening
+        return f"head.{rest}" if number == "6" else f"body.{_VGG16_LAYERS + 2 + int(number)}.{rest}"
+    theirs = ours = 0
+    for multiple in PLANS[16]:
+        if multiple and theirs <= int(number) < theirs + 2:
+            return f"body.{ours}.{int(number) - theirs}.{rest}"
+        theirs, ours = (theirs + 3, ours + 2) if multiple else (theirs + 1, ours + 1)
+    return name
+
+
+_VGG16_LAYERS = sum(2 if multiple else 1 for multiple in PLANS[16])
+
 # by the value of options.names
 NAMES: dict[str, Callable[[str], str]] = {
-    function.__name__: function for function in (efficientnet_lite, torchvision_mobilenet_v2, torchvision_vit)
+    function.__name__: function
+    for function in (efficientnet_lite, torchvision_mobilenet_v2, torchvision_vgg16_bn, torchvision_vit)
 }
 
 _EFFICIENTNET = (

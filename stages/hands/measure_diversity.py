@@ -9,7 +9,7 @@ by how much the share of right gestures rises.
 import argparse
 
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, over_seeds, write_measurements
 from stages.lib.core.tables import read_tables
 
 
@@ -30,14 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         if column in table:
             skin = column.partition("_")[0]
             controls[f"{skin} skin, {many} places"] = float(table[table["places"] == many][column].mean())
-    measurement = Measurement(
-        claim="G4",
-        value=float(gains.mean()),
-        unit="px",
-        samples=[Sample(seed=int(seed), value=float(gain)) for seed, gain in gains.items()],
-        n=int(table["n"].iloc[0]),
-        controls=controls,
-    )
+    measurement = over_seeds("G4", gains, unit="px", n=int(table["n"].iloc[0]), controls=controls)
     measurements = [measurement, of_gestures(args.gestures)]
     write_measurements(args.measurements, measurements, device=device_record(threads=1))
 
@@ -48,14 +41,7 @@ def of_gestures(path: str) -> Measurement:
     gains = by_places[by_places.columns.max()] - by_places[by_places.columns.min()]
     controls = {f"accuracy with {n} places": float(v) for n, v in by_places.mean().items()}
     controls["accuracy from true tips"] = float(table["ceiling"].mean())
-    return Measurement(
-        claim="G5",
-        value=float(gains.mean()),
-        unit="1",
-        samples=[Sample(seed=int(seed), value=float(gain)) for seed, gain in gains.items()],
-        n=int(table["n"].iloc[0]),
-        controls=controls,
-    )
+    return over_seeds("G5", gains, unit="1", n=int(table["n"].iloc[0]), controls=controls)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, over_seeds, write_measurements
 from stages.lib.core.seeds import generator
 from stages.lib.core.tables import read_tables
 
@@ -52,15 +52,7 @@ def accuracy(
     # cases of one seed in the order of another's would not be the same: each is drawn with all its seeds
     table = rows.assign(right=right).pivot_table(index="case", columns="seed", values="right").to_numpy()
     resamples = [float(table[rng.integers(len(table), size=len(table))].mean()) for _ in range(draws)]
-    return Measurement(
-        claim=claim,
-        value=float(by_seed.mean()),
-        unit="1",
-        samples=[Sample(seed=int(seed), value=float(value)) for seed, value in by_seed.items()],
-        resamples=resamples,
-        n=len(table),
-        controls=controls,
-    )
+    return over_seeds(claim, by_seed, unit="1", n=len(table), controls=controls, resamples=resamples)
 
 
 def by_gesture(rows: pd.DataFrame) -> dict[str, float]:

@@ -9,21 +9,21 @@ on the user's classes, all classes to choose from.
 
 import argparse
 
-import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, over_seeds, write_measurements
 from stages.lib.core.tables import read_tables
 
 HIGH = 0.9  # of our own hypothesis (C16, C17), and of the claim on regrowth
 FEW = 3  # classes
+CASE = ["model", "block", "classes", "seed"]
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    table = read_tables(args.accuracy, "model", "classes", "seed", "arm", "goal", "sparsity", "accuracy")
+    table = read_tables(args.accuracy, *CASE, "arm", "goal", "sparsity", "accuracy")
     layers = read_tables(args.layers, "seed", "block_rows", "kept_sum", "kept_mean")
     accelerator = read_tables(
         [args.accelerator], "sparsity", "n", "m", "block", "times faster than plain n:m"
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
-    n = int(table.groupby(["model", "classes", "seed"]).ngroups)
+    n = int(table.groupby(CASE).ngroups)
     high = table[table["goal"] >= HIGH - 1e-9]
     few = high[high["classes"] <= FEW]
     dense = table[table["arm"] == "dense"]
@@ -49,10 +49,9 @@ def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
     others = [difference(at, "hybrid", arm) for arm in ("hybrid_magnitude", "hybrid_other_classes")]
     rivals = [difference(few, "hybrid", arm) for arm in ("block", "channel")]
     # the dense network has no sparsity of its own: it stands beside every one
-    beside = few[few["arm"] == "hybrid"].merge(
-        dense, on=["model", "classes", "seed"], suffixes=("", "_dense")
-    )
-    loss = (beside["accuracy_dense"] - beside["accuracy"]).groupby(beside["seed"]).mean()
+    beside = few[few["arm"] == "hybrid"].merge(dense, on=CASE, suffixes=("", "_dense"))
+    lost = beside["accuracy_dense"] - beside["accuracy"]
+    by_network = lost.groupby([beside["model"], beside["goal"]]).mean()
     return [
         trend("C8", difference(at, "hybrid", "hybrid_scrambled"), n, {
             "scrambled less random": float(difference(at, "hybrid_scrambled", "hybrid_random").mean()),
@@ -70,7 +69,9 @@ def of_accuracy(table: pd.DataFrame) -> list[Measurement]:
         trend("C11", difference(high, "hybrid_sr_ste", "hybrid"), n, {
             "at the lower sparsity": float(difference(at[at["goal"] < HIGH - 1e-9], "hybrid_sr_ste", "hybrid").mean()),
         }),
-        trend("C16", loss, n, accuracies(few) | {"dense": float(dense["accuracy"].mean())}),
+        trend("C16", lost.groupby(beside["seed"]).mean(), n, {
+            f"{model} at {goal:.0%}": float(value) for (model, goal), value in by_network.items()
+        }),
         trend("C17", pd.concat(rivals, axis=1).min(axis=1), n, {
             "hybrid less block": float(rivals[0].mean()), "hybrid less channel": float(rivals[1].mean()),
         }),
@@ -121,27 +122,15 @@ def of_accelerator(table: pd.DataFrame) -> list[Measurement]:
 
 
 def paired_difference(rows: pd.DataFrame, one: str, other: str) -> pd.Series:
-    """By seed: mean difference of accuracy over the cases (network, classes, sparsity) that both arms have."""
-    case = ["model", "classes", "seed", "goal"]
+    """By seed: mean difference of accuracy over the cases (network, block, classes, sparsity) that both arms have."""
+    case = [*CASE, "goal"]
     both = rows[rows["arm"] == one].merge(rows[rows["arm"] == other], on=case, suffixes=("", "_other"))
     found: pd.Series = (both["accuracy"] - both["accuracy_other"]).groupby(both["seed"]).mean()
     return found
 
 
-def accuracies(rows: pd.DataFrame) -> dict[str, float]:
-    return {str(arm): float(v) for arm, v in rows.groupby("arm")["accuracy"].mean().items()}
-
-
-def trend(claim: str, samples: pd.Series, n: int, controls: dict[str, float]) -> Measurement:
-    samples = samples.dropna()
-    return Measurement(
-        claim=claim,
-        value=float(samples.mean()) if len(samples) else 0.0,
-        unit="1",
-        samples=[Sample(seed=int(str(seed)), value=float(value)) for seed, value in samples.items()],
-        n=n,
-        controls={name: value for name, value in controls.items() if np.isfinite(value)},
-    )
+def trend(claim: str, by_seed: pd.Series, n: int, controls: dict[str, float]) -> Measurement:
+    return over_seeds(claim, by_seed, unit="1", n=n, controls=controls)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -33,13 +33,14 @@ NAMES = {
     "hybrid_other_classes": "scores of other classes", "hybrid_random_scores": "scores at random",
     "hybrid_sr_ste": "regrowth (SR-STE)",
 }  # fmt: skip
-COLUMNS = ("model", "classes", "seed", "arm", "goal", "accuracy")
-CASE = ["model", "classes", "seed"]
+CASE = ["model", "block", "classes", "seed"]
+COLUMNS = (*CASE, "arm", "goal", "accuracy")
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     table = read_tables(args.accuracy, *COLUMNS)
+    table = table[table["block"] == table["block"].min()]
     losses, parts = below_dense(table), differences(table)
     with mpl.rc_context(STYLE):
         models = list(dict.fromkeys(losses["model"]))

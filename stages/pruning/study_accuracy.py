@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         about = {
             "model": Path(args.model).name,
             "classes": classes,
+            "block": config.block,
             "seed": args.seed,
             "n": len(user.test_labels),
         }

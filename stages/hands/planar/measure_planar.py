@@ -16,7 +16,7 @@ import argparse
 import pandas as pd
 
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, Sample, device_record, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, over_seeds, write_measurements
 from stages.lib.core.tables import read_tables
 
 
@@ -41,10 +41,10 @@ def of_arms(table: pd.DataFrame) -> list[Measurement]:
     flat = mean[[("paste", "poses"), ("gan", "poses")]].min(axis=1)
     better = mean[[("paste", "rendered"), ("gan", "rendered")]].min(axis=1)
     return [
-        measurement("G6", mean["paste", "rendered"] - mean["gan", "rendered"], "px", n["rendered"], controls("rendered")),
-        measurement("G7", flat - mean["rendered_articulated", "poses"], "px", n["poses"], controls("poses")),
-        measurement("G13", better - mean["rendered", "rendered"], "px", n["rendered"], controls("rendered")),
-        measurement(
+        over_seeds("G6", mean["paste", "rendered"] - mean["gan", "rendered"], "px", n["rendered"], controls("rendered")),
+        over_seeds("G7", flat - mean["rendered_articulated", "poses"], "px", n["poses"], controls("poses")),
+        over_seeds("G13", better - mean["rendered", "rendered"], "px", n["rendered"], controls("rendered")),
+        over_seeds(
             "G10",
             median["reference", "gan"],
             "px",
@@ -77,16 +77,9 @@ def of_generator(table: pd.DataFrame) -> list[Measurement]:
         if measure.startswith("flicker")
     }
     return [
-        measurement("G8", values["paste", "rim_own"] - values["gan", "rim_own"], "1", clips, rims),
-        measurement("G9", pd.concat([inside, outside], axis=1).min(axis=1), "1", clips, flickers),
+        over_seeds("G8", values["paste", "rim_own"] - values["gan", "rim_own"], "1", clips, rims),
+        over_seeds("G9", pd.concat([inside, outside], axis=1).min(axis=1), "1", clips, flickers),
     ]
-
-
-def measurement(claim: str, by_seed: pd.Series, unit: str, n: int, controls: dict[str, float]) -> Measurement:
-    samples = [Sample(seed=int(str(seed)), value=float(value)) for seed, value in by_seed.items()]
-    return Measurement(
-        claim=claim, value=float(by_seed.mean()), unit=unit, samples=samples, n=n, controls=controls
-    )
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -5,10 +5,12 @@ A record holds one value or one sample a seed. Intervals and verdicts are comput
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from stages.lib.core.artifacts import read_json, write_json
@@ -47,6 +49,30 @@ class Measurement:
     dataset_digest: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     recorded: str = ""
+
+
+def over_seeds(
+    claim: str,
+    by_seed: Mapping[int, float] | Any,
+    unit: str,
+    n: int,
+    controls: Mapping[str, float],
+    *,
+    resamples: Sequence[float] = (),
+) -> Measurement:
+    """The mean of one value a seed; by_seed may be a pandas Series. Seeds and controls without a number are left out."""
+    samples = [
+        Sample(seed=int(seed), value=float(value)) for seed, value in by_seed.items() if isfinite(value)
+    ]
+    return Measurement(
+        claim=claim,
+        value=fmean([sample.value for sample in samples]) if samples else 0.0,
+        unit=unit,
+        samples=samples,
+        resamples=resamples,
+        n=n,
+        controls={name: float(value) for name, value in controls.items() if isfinite(value)},
+    )
 
 
 def write_measurements(

@@ -3,11 +3,13 @@
 from torch import Tensor, nn
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution without bias and its batch norm, "same" padding."""
+def conv_bn(
+    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Convolution, by default without bias, and its batch norm, "same" padding."""
     padding = kernel // 2
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias),
         nn.BatchNorm2d(outputs),
     )
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from stages.lib.nets.layers import Classifier, conv_bn
 
 # multiples of the first width; 0 stands for 2x2 max pooling
-_PLANS = {
+PLANS = {
     11: (1, 0, 2, 0, 4, 4, 0, 8, 8, 0, 8, 8, 0),
     16: (1, 1, 0, 2, 2, 0, 4, 4, 4, 0, 8, 8, 8, 0, 8, 8, 8, 0),
 }
@@ -14,7 +14,7 @@ _PLANS = {
 class VGG(Classifier):
     """imagenet_head: 7x7 pooling and two hidden layers of 4096, as published; else global average pooling.
 
-    Convolutions have no bias: the batch norm behind them has one.
+    conv_bias: convolutions have a bias, which published weights hold; the batch norm behind them has one in any case.
     """
 
     def __init__(
@@ -24,15 +24,16 @@ class VGG(Classifier):
         classes: int = 10,
         width: int = 64,
         imagenet_head: bool = False,
+        conv_bias: bool = False,
     ) -> None:
         super().__init__()
-        if depth not in _PLANS:
-            raise ValueError(f"depth is {depth}: choose one of {', '.join(map(str, _PLANS))}")
+        if depth not in PLANS:
+            raise ValueError(f"depth is {depth}: choose one of {', '.join(map(str, PLANS))}")
         layers: list[nn.Module] = []
         inputs = channels
-        for multiple in _PLANS[depth]:
+        for multiple in PLANS[depth]:
             if multiple:
-                layers += [conv_bn(inputs, width * multiple), nn.ReLU()]
+                layers += [conv_bn(inputs, width * multiple, bias=conv_bias), nn.ReLU()]
                 inputs = width * multiple
             else:
                 # rounded up, so that five of them leave something of 28 pixels; the same for 32 and 224

@@ -25,6 +25,7 @@ from workflow.lib.settings import load_registry
 
 VIT = {"channels": 3, "classes": 7, "size": 16, "patch": 8, "width": 24, "depth": 2, "heads": 3}
 MOBILENET = {"classes": 7, "width": 0.25, "imagenet_strides": True}
+VGG = {"depth": 16, "classes": 7, "width": 2, "imagenet_head": True, "conv_bias": True}
 RESNET = {"depth": 18, "classes": 7, "width": 8, "imagenet_stem": True}
 
 
@@ -104,6 +105,28 @@ class TorchvisionMobileNet(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class TorchvisionVgg(nn.Module):
+    """Plan D with batch norm at width 2, its classifier as published."""
+
+    def __init__(self):
+        super().__init__()
+        layers, inputs = [], 3
+        for width in (2, 2, 0, 4, 4, 0, 8, 8, 8, 0, 16, 16, 16, 0, 16, 16, 16, 0):
+            if width:
+                layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+                inputs = width
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(49 * inputs, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+            nn.Linear(4096, 7),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 7).flatten(1))
+
+
 def trained_looking(model):
     """The network with batch-norm statistics that differ from layer to layer."""
     torch.manual_seed(0)
@@ -125,8 +148,9 @@ def trained_looking(model):
         (TorchvisionVit, "torchvision_vit", "vit.ViT", VIT, 16),
         (lambda: TorchvisionVit(legacy=True), "torchvision_vit", "vit.ViT", VIT, 16),
         (TorchvisionMobileNet, "torchvision_mobilenet_v2", "mobilenet.MobileNetV2", MOBILENET, 64),
+        (TorchvisionVgg, "torchvision_vgg16_bn", "vgg.VGG", VGG, 64),
     ],
-    ids=["vit", "vit before torchvision 0.13", "mobilenet"],
+    ids=["vit", "vit before torchvision 0.13", "mobilenet", "vgg"],
 )
 def test_renamed_states_give_the_twins_logits(twin, names, net, arguments, side):
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ def table() -> pd.DataFrame:
     }  # fmt: skip
     return pd.DataFrame(
         [
-            {"model": model, "classes": 3, "seed": seed, "arm": arm, "goal": 0.0 if arm == "dense" else 0.9,
+            {"model": model, "block": 16, "classes": 3, "seed": seed, "arm": arm, "goal": 0.0 if arm == "dense" else 0.9,
              "sparsity": 0.9, "accuracy": accuracy - lower}
             for seed in range(3)
             for model, lower in (("easy", 0.0), ("hard", 0.5))
