@@ -1,14 +1,28 @@
 """What stands behind a hand, as linear light: a panorama seen by a turning head, or a photo or film that it looks at."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.hands.arm import Array
 from stages.hands.scenes import Camera
+from stages.lib.core.errors import InputError
 
 Linear = NDArray[np.float32]
 
 BLUR_STEPS = 3  # moments of the shutter that a moving view is averaged over
+
+
+def read_panoramas(path: str, names: Iterable[str] | None = None) -> dict[str, Linear]:
+    """name -> linear light (H, W, 3) of these panoramas, or of all, of a file of prepare_panoramas."""
+    with np.load(path, allow_pickle=False) as file:
+        wanted = sorted(file.files if names is None else names)
+        if missing := [name for name in wanted if name not in file.files]:
+            raise InputError(
+                f"{path} has no panorama {missing[0]!r} (it has {', '.join(file.files)}); make it again"
+            )
+        return {name: file[name].astype(np.float32) for name in wanted}
 
 
 def panorama_view(panorama: Linear, camera: Camera, world_from_camera: Array) -> Linear:

@@ -77,6 +77,11 @@ def picture(light: Linear, look: Look, rng: np.random.Generator) -> Picture:
     return compressed(np.asarray(image), look.quality)
 
 
+def exposed_for_median(light: Linear) -> Linear:
+    """0..1 sRGB of linear light (h, w, 3) whose median becomes 0.18."""
+    return tone_curve(light * np.float32(0.18 / max(float(np.median(light @ LUMINANCE)), 1e-3)))
+
+
 def tone_curve(light: Linear) -> Linear:
     """0..1 sRGB: linear in the middle, with a shoulder that keeps lights from clipping at once.
 

@@ -120,7 +120,9 @@ def compose(
         else:
             behind = scene.views(camera, layers.world_from_camera[rows], np.array(record["times_s"]))
             # a photo was exposed when it was taken: what the hand needs must not change it
-            behind = behind / clip_exposure(layers, rows, record, np.zeros_like(behind))
+            behind = behind / clip_exposure(
+                layers, rows, record, light_of(layers, rows, np.zeros_like(behind))
+            )
         look = generator(seed, record["set"], "look", number)
         pictures = clip_pictures(layers, rows, record, behind, look)
         name = f"{number:04d}"
@@ -163,14 +165,14 @@ def clip_pictures(
 ) -> list[Picture]:
     """The frames of one clip before linear light (F, h, w, 3), taken by one camera."""
     light = light_of(layers, rows, behind)
-    look = draw_look(rng, clip_exposure(layers, rows, record, behind))
+    look = draw_look(rng, clip_exposure(layers, rows, record, light))
     return [picture(frame, look, rng) for frame in light]
 
 
-def clip_exposure(layers: Layers, rows: np.ndarray, record: dict[str, Any], behind: np.ndarray) -> float:
-    """One exposure for all frames of a clip."""
+def clip_exposure(layers: Layers, rows: np.ndarray, record: dict[str, Any], light: np.ndarray) -> float:
+    """One exposure for all frames of a clip, from their light (F, h, w, 3)."""
     albedo = float(tone_albedo(record["tone"]) @ LUMINANCE)
-    return auto_exposure(light_of(layers, rows, behind), layers.hand[rows] > 230, albedo=albedo)
+    return auto_exposure(light, layers.hand[rows] > 230, albedo=albedo)
 
 
 def light_of(layers: Layers, rows: np.ndarray, behind: np.ndarray) -> np.ndarray:

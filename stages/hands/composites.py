@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.hands.arm import INDEX_TIP
 from stages.hands.backgrounds import panorama_view
-from stages.hands.camera_look import LUMINANCE, tone_curve
+from stages.hands.camera_look import LUMINANCE, exposed_for_median, tone_curve
 from stages.hands.clip_frames import INPUT_PX
 from stages.hands.layers import Layers
 from stages.hands.scenes import Camera, head_rotation
@@ -78,8 +78,7 @@ def drawn_view(panorama: np.ndarray, rng: np.random.Generator, width: int, heigh
         np.radians(rng.normal(0, 4)),
     )
     turn = head_rotation(*map(np.asarray, angles))
-    view = panorama_view(panorama, camera, np.stack([turn, turn]))
-    return tone_curve(view * np.float32(0.18 / max(float(np.median(view @ LUMINANCE)), 1e-3)))
+    return exposed_for_median(panorama_view(panorama, camera, np.stack([turn, turn])))
 
 
 def drawn_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:

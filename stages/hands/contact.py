@@ -17,16 +17,14 @@ SKIN_SHARE = 0.65  # of a bone's skin that lies within its capsule
 CLOSE_M = 0.0005  # of a gap that counts as touching
 STEPS = 40  # of Gauss-Newton at most
 STEP_DEG = 8.0
-PULL_DEG = (
-    14.0,
-    5.0,
-    14.0,
-    14.0,
-)  # a finger's angles may go that far from the pose's as easily as 1 mm into flesh
+# how far a finger's angles may go from the pose's as easily as 1 mm into flesh
+PULL_DEG = (14.0, 5.0, 14.0, 14.0)
 LOWEST_DEG, HIGHEST_DEG = (-20.0, -25.0, -15.0, -15.0), (95.0, 25.0, 110.0, 80.0)
 
 FINGER_BONES = tuple(f"finger{finger}-{part}" for finger in range(1, 6) for part in (1, 2, 3))
 PALM_BONES = tuple(f"metacarpal{i}" for i in range(1, 5))
+CAPSULE_BONES = (*FINGER_BONES, *PALM_BONES)
+_CAPSULE = {bone: i for i, bone in enumerate(CAPSULE_BONES)}
 # what touches what: the ends of fingers lie on the palm, the thumb on a finger
 CURLED = {
     "fist": (2, 3, 4, 5), "thumbs_up": (2, 3, 4, 5), "point": (3, 4, 5), "victory": (4, 5),
@@ -95,7 +93,7 @@ def _closed(
 
 
 def capsules_of(rest: RestArm) -> Capsules:
-    bones = np.array([BONES.index(bone) for bone in (*FINGER_BONES, *PALM_BONES)])
+    bones = np.array([BONES.index(bone) for bone in CAPSULE_BONES])
     owner = rest.weights.argmax(1)
     radii = []
     for bone in bones:
@@ -149,11 +147,10 @@ def _residuals(
     """In millimetres: what goes too deep, gaps where there should be contact, and the way from the wanted angles."""
     deep, segments = penetrations_m(rest, capsules, angles)
     parts = [3e3 * np.maximum(deep, 0), ((angles - wanted) / PULL_DEG).ravel() * 0.6]
-    index = {bone: i for i, bone in enumerate((*FINGER_BONES, *PALM_BONES))}
 
     def gap_m(one: str, others: tuple[str, ...]) -> float:
-        a = np.array([index[one]] * len(others))
-        b = np.array([index[other] for other in others])
+        a = np.array([_CAPSULE[one]] * len(others))
+        b = np.array([_CAPSULE[other] for other in others])
         distance = segment_distances(segments[a], segments[b])
         return float((distance - capsules.radii_m[a] - capsules.radii_m[b]).min())
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from stages.hands.skin import skin_thirds
 from stages.lib.core.artifacts import atomic_path, read_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
@@ -65,8 +66,7 @@ def summary(table: pd.DataFrame) -> str:
         error = f", keypoints off by {frames['error'].median():.1%} of the box" if arm != "real" else ""
         lines.append(f"{arm}: {frames['found'].mean():.1%} of {len(frames)} found{error}")
         if arm == "rendered":
-            thirds = pd.cut(frames["tone"], [-1, 2.9, 5.9, 9], labels=["light", "middle", "dark"])
-            for third, some in frames.groupby(thirds, observed=True):
+            for third, some in frames.groupby(skin_thirds(frames["tone"].to_numpy())):
                 lines.append(f"  {third} skin: {some['found'].mean():.1%} of {len(some)}")
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stages.hands.backgrounds import read_panoramas
 from stages.hands.composites import cut_out, draw_backgrounds, joined_hands
 from stages.hands.gestures import GESTURES
 from stages.hands.layers import read_layers
@@ -52,8 +53,7 @@ def of_rendered_hands(
     layers: list[str], panoramas: str, count: int, seed: int, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
     hands = joined_hands([cut_out(read_layers(path)) for path in layers])
-    with np.load(panoramas, allow_pickle=False) as file:
-        views = {name: file[name].astype(np.float32) for name in file.files}
+    views = read_panoramas(panoramas)
     rng = generator(seed, "motion images", split)
     return draw_motion_images(hands, draw_backgrounds(views, BACKGROUNDS, rng), count, rng)
 

@@ -42,6 +42,11 @@ class SkinMaps:
     arm_albedo: tuple[float, float, float]
 
 
+def skin_thirds(tones: Array) -> Array:
+    """Names of the thirds of the scale of tones that these lie in."""
+    return np.array(["light", "middle", "dark"])[np.digitize(tones, (3, 6))]
+
+
 def tone_albedo(tone: float) -> Array:
     """(3,) linear colour of a tone 0 (lightest) to 8."""
     low = int(min(np.floor(tone), DARKEST - 1))

@@ -11,7 +11,6 @@ held-out hands before the held-out panorama, also by skin tone, and on the frame
 """
 
 import argparse
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -23,13 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stages.hands.arm import INDEX_TIP
-from stages.hands.backgrounds import panorama_view
+from stages.hands.backgrounds import panorama_view, read_panoramas
 from stages.hands.clip_frames import network_input
 from stages.hands.compose_clips import clip_pictures
 from stages.hands.config import DiversityConfig
 from stages.hands.fingertip_net import BatchSource, FingertipSchedule, find_fingertips, train_fingertips
 from stages.hands.layers import Layers, read_layers
 from stages.hands.scenes import Camera, about_vertical
+from stages.hands.skin import skin_thirds
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
@@ -116,19 +116,11 @@ def clips_of(path: str) -> list[Clip]:
     ]
 
 
-def read_panoramas(path: str, names: Iterable[str]) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        if missing := sorted(set(names) - set(file.files)):
-            raise InputError(f"{path} has no panorama {missing[0]!r}; it has {', '.join(file.files)}")
-        return {name: file[name].astype(np.float32) for name in names}
-
-
 def held_out_views(clips: list[Clip], panoramas: str) -> Views:
     """Every clip before the panorama that lit it, in several directions."""
-    found = []
+    found, behind = [], read_panoramas(panoramas, {clip.record["panorama"] for clip in clips})
     for number, clip in enumerate(clips):
-        name = clip.record["panorama"]
-        panorama = read_panoramas(panoramas, [name])[name]
+        panorama = behind[clip.record["panorama"]]
         for turn in range(HELD_OUT_TURNS):
             rng = generator(0, "held-out view", number, turn)
             found.append(seen_before(clip, panorama, rng.uniform(-np.pi, np.pi), rng))
@@ -189,10 +181,8 @@ def errors(model: nn.Module, held_out: Views) -> dict[str, float]:
         "held_out_median_px": float(np.median(found)),
         "held_out_share_near": float((found < SIZE_PX[0] / 20).mean()),
     }
-    for name, low, high in (("light", 0, 3), ("middle", 3, 6), ("dark", 6, 9)):
-        chosen = (held_out.tones >= low) & (held_out.tones < high)
-        if chosen.any():
-            row[f"{name}_mean_px"] = float(found[chosen].mean())
+    for name, mean_px in pd.Series(found).groupby(skin_thirds(held_out.tones)).mean().items():
+        row[f"{name}_mean_px"] = float(mean_px)
     return row
 
 

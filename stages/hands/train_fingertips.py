@@ -10,9 +10,9 @@ import argparse
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 from safetensors.torch import save_file
 
+from stages.hands.backgrounds import read_panoramas
 from stages.hands.composites import CompositeSource, cut_out, draw_backgrounds, joined_hands
 from stages.hands.config import FingertipConfig
 from stages.hands.fingertip_net import FingertipSchedule, VideoFingertipNet, train_fingertips
@@ -30,8 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     config = from_json(FingertipConfig, args.config, where="--config")
     device = choose_device(args.device)
     hands = joined_hands([cut_out(read_layers(path)) for path in args.layers])
-    with np.load(args.panoramas, allow_pickle=False) as file:
-        panoramas = {name: file[name].astype(np.float32) for name in file.files}
+    panoramas = read_panoramas(args.panoramas)
     schedule = FingertipSchedule(
         steps=config.steps, batch_size=config.batch_size, learning_rate=config.learning_rate
     )

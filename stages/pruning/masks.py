@@ -69,7 +69,6 @@ def kept_blocks(
     sums: Mapping[str, Tensor],
     share: float,
     *,
-    block: int,
     normalisation: str = "mean",
     floor: float = 0.0,
     limits: Mapping[str, int] | None = None,

@@ -69,10 +69,10 @@ def apply_masks(layers: Layers, masks: Mapping[str, Tensor]) -> None:
         layers.modules[name].weight.mul_(mask)
 
 
-def sparsity(layers: Layers, masks: Mapping[str, Tensor]) -> float:
-    """Share of zeros in all prunable weights, the dense remainder included; masks like the weights."""
-    pruned = sum(int((~mask).sum()) for mask in masks.values())
-    return pruned / layers.weights
+def sparsity(layers: Layers, masks: Mapping[str, Tensor], weights_before: int) -> float:
+    """Share of all prunable weights that is gone, the dense remainder counted as there; masks like the weights."""
+    masked = sum(int((~mask).sum()) for mask in masks.values())
+    return 1 - (layers.weights - masked) / weights_before
 
 
 @torch.no_grad()

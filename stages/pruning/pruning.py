@@ -128,11 +128,7 @@ def prune(
     layers = layers_of(model)
     # with regrowth the dense weights have lived on behind the masks until here
     apply_masks(layers, masks.weights)
-    gone = (
-        1 - layers.weights / weights_before
-        if recipe and recipe.kind == "channel"
-        else sparsity(layers, masks.weights)
-    )
+    gone = sparsity(layers, masks.weights, weights_before)
     return Pruned(model=model.eval().cpu(), masks=masks, sparsity=gone, history=tuple(history))
 
 
@@ -179,7 +175,6 @@ def draw_masks(
         new.kept = kept_blocks(
             sums,
             share,
-            block=pattern.block,
             normalisation=recipe.normalisation,
             floor=recipe.floor,
             limits=limits,

@@ -114,7 +114,7 @@ def normalised(
         name: block_scores(to_matrix(scores[name], config.m, "channels"), config.block)
         for name in layers.in_blocks
     }
-    kept = {way: kept_blocks(sums, 0.5, block=config.block, normalisation=way) for way in ("sum", "mean")}
+    kept = {way: kept_blocks(sums, 0.5, normalisation=way) for way in ("sum", "mean")}
     return [
         {
             "layer": name,

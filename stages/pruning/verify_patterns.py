@@ -131,7 +131,7 @@ def off_the_formula() -> tuple[int, int]:
         for block in BLOCKS:
             sums = block_scores(scores, block)
             for r in SHARES_PRUNED:
-                kept = kept_blocks({"layer": sums}, 1 - r, block=block)["layer"]
+                kept = kept_blocks({"layer": sums}, 1 - r)["layer"]
                 mask = inside & expand_blocks(block_mask(sums, kept), scores.shape, block)
                 wrong += abs(1 - float(mask.double().mean()) - (1 - n / m * (1 - r))) > 1e-9
                 n_cases += 1

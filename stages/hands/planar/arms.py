@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.hands.backgrounds import panorama_view
-from stages.hands.camera_look import LUMINANCE, tone_curve
+from stages.hands.backgrounds import panorama_view, read_panoramas
+from stages.hands.camera_look import exposed_for_median
 from stages.hands.planar.adversarial import generate
 from stages.hands.planar.compositor import Z_SIZE, Compositor
 from stages.hands.planar.pasting import colour_transferred, pasted
 from stages.hands.planar.sprites import SIZE_PX, Sprites, View, draw_maps, moved
 from stages.hands.validation import read_coco
-from stages.lib.core.errors import InputError
 
 FLAT_ARMS = ("paste", "colour_transfer", "gan", "gan_blended")
 
@@ -65,17 +64,13 @@ def flat_clips(
 def panoramas_of(path: str, folders: list[str]) -> dict[str, np.ndarray]:
     """name -> linear light (H, W, 3) of the panoramas that stand behind the clips of these data sets."""
     names = {video["panorama"] for folder in folders for video in read_coco(Path(folder))["videos"]}
-    with np.load(path, allow_pickle=False) as file:
-        if missing := sorted(names - set(file.files)):
-            raise InputError(f"{path} has no panorama {missing[0]!r}; make it with prepare_panoramas")
-        return {name: file[name].astype(np.float32) for name in sorted(names)}
+    return read_panoramas(path, names)
 
 
 def background(panorama: np.ndarray, look: View, gain: float) -> Tensor:
     """(3, 64, 64) in 0..1: what a camera saw of a panorama (H, W, 3), exposed for its median, times a gain."""
     turn = np.stack([look.world_from_camera] * 2)
-    light = panorama_view(panorama, look.camera, turn)
-    picture = tone_curve(light * np.float32(0.18 / max(float(np.median(light @ LUMINANCE)), 1e-3)))
+    picture = exposed_for_median(panorama_view(panorama, look.camera, turn))
     shown = torch.from_numpy(picture * np.float32(gain)).permute(2, 0, 1).clamp(0, 1)
     # frames of 4:3 are squashed to a square
     return F.interpolate(shown[None], size=(SIZE_PX, SIZE_PX), mode="area")[0]

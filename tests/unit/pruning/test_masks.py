@@ -101,7 +101,7 @@ def test_sparsity_follows_the_formula_where_blocks_divide(pattern, r):
     n, m = pattern
     scores = torch.rand(64, 320, generator=torch.Generator().manual_seed(0))
     sums = {"layer": block_scores(scores, 16)}
-    kept = kept_blocks(sums, 1 - r, block=16)["layer"]
+    kept = kept_blocks(sums, 1 - r)["layer"]
     mask = keep_n_of_m(scores, n, m) & expand_blocks(block_mask(sums["layer"], kept), scores.shape, 16)
     kappa = 1 - (n / m) * (1 - r)
     assert 1 - float(mask.float().mean()) == pytest.approx(kappa)
@@ -155,13 +155,13 @@ def test_raw_sums_empty_layers_with_few_block_rows_and_means_do_not():
     """Claim C12: the same scores a weight, layers of 1 to 8 block-rows."""
     chance = torch.Generator().manual_seed(0)
     sums = {f"l{rows}": 1 + torch.rand(rows, 12, generator=chance) for rows in (1, 2, 4, 8)}
-    raw = kept_blocks(sums, 0.5, block=16, normalisation="sum")
-    even = kept_blocks(sums, 0.5, block=16, normalisation="mean")
+    raw = kept_blocks(sums, 0.5, normalisation="sum")
+    even = kept_blocks(sums, 0.5, normalisation="mean")
     assert [raw[f"l{rows}"] for rows in (1, 2, 4, 8)] == sorted(raw.values())
     assert raw["l1"] == 1
     assert raw["l8"] >= 8
     assert max(even.values()) - min(even.values()) <= 2
-    floored = kept_blocks(sums, 0.5, block=16, normalisation="sum", floor=0.3)
+    floored = kept_blocks(sums, 0.5, normalisation="sum", floor=0.3)
     assert min(floored.values()) == 4
 
 
