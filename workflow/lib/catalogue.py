@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.datasets.sources import Entry
 from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
@@ -167,8 +167,9 @@ class Catalogue:
             return self.registry.pretrained[model].dataset
         return self.settings.teachers.models[model.rpartition("-s")[0]].dataset
 
-    def entry(self, name: str) -> DatasetEntry | PretrainedEntry:
-        return self.registry.datasets.get(name) or self.registry.pretrained[name]
+    def entry(self, name: str) -> Entry:
+        registry = self.registry
+        return registry.datasets.get(name) or registry.pretrained.get(name) or registry.language_models[name]
 
     def entry_json(self, name: str) -> str:
         return to_json(self.entry(name))

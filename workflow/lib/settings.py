@@ -18,7 +18,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from stages.claims.config import ClaimList, ClaimsConfig
-from stages.datasets.config import DatasetEntry, PretrainedEntry
+from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry
 from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
@@ -49,6 +49,7 @@ class Registry:
 
     datasets: dict[str, DatasetEntry]
     pretrained: dict[str, PretrainedEntry]
+    language_models: dict[str, LanguageModelEntry]
 
 
 def load_settings(

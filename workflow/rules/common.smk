@@ -1,5 +1,6 @@
 # Settings, fingerprints and storage classes that every rule file uses.
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path

@@ -111,6 +111,30 @@ rule prepare_videos:
         " > {log} 2>&1"
 
 
+rule prepare_language_model:
+    input:
+        manifest="data/raw/{model}/source.json",
+    output:
+        # others beside it; of a user's own folder they are links
+        model=none("data/prepared/language-models/{model}/model.json"),
+    log:
+        "data/logs/prepare_language_model/{model}.log",
+    benchmark:
+        "data/benchmarks/prepare_language_model/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(map(re.escape, CATALOGUE.registry.language_models)),
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        entry=lambda wc: CATALOGUE.entry_json(wc.model),
+        code=code_of("datasets.prepare_language_model"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.datasets.prepare_language_model --entry {params.entry:q}"
+        " --manifest {input.manifest} --model {output.model} > {log} 2>&1"
+
+
 rule prepare_pretrained:
     input:
         manifest="data/raw/{model}/source.json",

@@ -1,0 +1,46 @@
+"""Text as windows of tokens, and how well a language model predicts them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.lib.core.errors import InputError
+
+
+def token_windows(tokenizer: Any, text: str, *, length: int, n: int = 0) -> Tensor:
+    """(n, length) int64: windows of a text side by side, without overlap, each read without what stands before it.
+
+    n  how many from the start; 0: all. A window's first token is given, its other length - 1 are predicted.
+    Raises InputError where the text is too short.
+    """
+    # all at once: a text cut before it is tokenised would be cut inside of words
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    there = len(ids) // length
+    if there < max(n, 1):
+        raise InputError(
+            f"the text gives {there} windows of {length} tokens, wanted {max(n, 1)}: choose fewer or shorter ones"
+        )
+    return ids[: (n or there) * length].view(-1, length)
+
+
+@torch.inference_mode()
+def window_losses(
+    model: Callable[..., Any], windows: Tensor, *, batch: int = 1, bf16: bool = False
+) -> Tensor:
+    """(n,) mean negative log-likelihood of each window's predicted tokens, in nats."""
+    found = []
+    for part in windows.split(batch):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = model(part, use_cache=False).logits
+        losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), part[:, 1:], reduction="none")
+        found.append(losses.mean(1))
+    return torch.cat(found)
+
+
+def perplexity(losses: Tensor) -> float:
+    """exp of the mean loss; windows are equally long."""
+    return math.exp(float(losses.double().mean()))
