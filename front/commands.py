@@ -16,7 +16,7 @@ from front.environments import ROOT, SetupError, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
-BENCHES = ("bench_quantiser", "bench_sparse", "bench_static_timing", "bench_systolic")
+BENCHES = ("bench_quantiser", "bench_sparse", "bench_networks", "bench_static_timing", "bench_systolic")
 SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware", "render"]}
 
 

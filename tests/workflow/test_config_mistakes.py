@@ -30,7 +30,7 @@ from tests.workflow.conftest import PYTHON
             "dataset: digit",
             "dataset is 'digit': config/datasets.yaml has no such set",
         ),
-        ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "quantization.mixed.models has 'lenet-s0'"),
+        ("smoke", "[lenet5-bn-digits-s0]", "[lenet-s0]", "pruning.studies.arms.models has 'lenet-s0'"),
         ("smoke", "quantization:", "quantization: [", "config/smoke.yaml, line "),
         (
             "smoke",

@@ -450,6 +450,7 @@ rule hardware:
 rule bench:
     input:
         f"results/{SCALE}/bench/quantiser.json",
+        f"results/{SCALE}/bench/networks.json",
         f"results/{SCALE}/bench/sparse.json",
         f"results/{SCALE}/bench/static_timing.json",
         f"results/{SCALE}/bench/systolic.json",

@@ -237,6 +237,25 @@ rule bench_sparse:
         "envs/py main -m stages.pruning.bench_sparse --bench {output.bench} --table {output.table} > {log} 2>&1"
 
 
+rule bench_networks:
+    output:
+        bench=none("results/{scale}/bench/networks.json"),
+        table=none("results/{scale}/bench/networks.csv"),
+    log:
+        "results/{scale}/logs/bench_networks.log",
+    benchmark:
+        "results/{scale}/benchmarks/bench_networks.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        code=code_of("pruning.bench_networks"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.pruning.bench_networks --bench {output.bench} --table {output.table} > {log} 2>&1"
+
+
 rule crisp:
     input:
         f"results/{SCALE}/crisp/measurements.json",

@@ -7,6 +7,7 @@
 // Values and offsets lie in the order in which the loops read them; see kernels.py (plan). Vectors of GCC and Clang, so
 // that one text serves AVX-512, AVX2 and other processors.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -67,26 +68,22 @@ struct Tile {
 
 Tile tile_of(const Patches& p, int64_t start, int width, int vectors) {
   Tile tile;
+  const int64_t first = start / p.width;
+  int64_t column = start % p.width, row = first % p.height, image = first / p.height;
   for (int i = 0; i < 16 * vectors; i++) {
+    tile.at[i] = static_cast<int32_t>(image * p.image_stride + row * p.step_height * p.line_stride + column * p.step_width);
     // columns beyond the last position repeat it: they are computed and not written
-    const int64_t position = start + (i < width ? i : width - 1);
-    const int64_t line = position / p.width, column = position % p.width;
-    tile.at[i] = static_cast<int32_t>(line / p.height * p.image_stride + line % p.height * p.step_height * p.line_stride +
-                                      column * p.step_width);
+    if (i + 1 < width && ++column == p.width) {
+      column = 0;
+      if (++row == p.height) row = 0, image++;
+    }
   }
   for (int v = 0; v < vectors; v++) tile.contiguous[v] = tile.at[16 * v + 15] == tile.at[16 * v] + 15;
   return tile;
 }
 
-// Row k of the patches at a tile's positions; rows that pad the channels or the last block are zeros.
-inline void pack_row(const Patches& p, const float* x, const Tile& tile, int vectors, int64_t k, float* out) {
-  const int64_t tap = k / p.filled_channels, channel = k % p.filled_channels;
-  if (channel >= p.channels || tap >= p.kernel_height * p.kernel_width) {
-    std::memset(out, 0, 16 * vectors * sizeof(float));
-    return;
-  }
-  const float* from = x + channel * p.channel_stride + tap / p.kernel_width * p.dilation_height * p.line_stride +
-                      tap % p.kernel_width * p.dilation_width;
+// One row of the patches at a tile's positions.
+inline void pack_row(const float* from, const Tile& tile, int vectors, float* out) {
   for (int v = 0; v < vectors; v++) {
     const int32_t* at = tile.at + 16 * v;
     if (tile.contiguous[v]) {
@@ -98,6 +95,26 @@ inline void pack_row(const Patches& p, const float* x, const Tile& tile, int vec
       for (int i = 0; i < 16; i++) out[16 * v + i] = from[at[i]];
 #endif
     }
+  }
+}
+
+// Rows [k, k + rows) of the patches; those that pad the channels or the last block are zeros.
+void pack_rows(const Patches& p, const float* x, const Tile& tile, int vectors, int64_t k, int rows, float* out) {
+  const int64_t taps = p.kernel_height * p.kernel_width;
+  int64_t tap = k / p.filled_channels, channel = k % p.filled_channels;
+  for (int r = 0; r < rows; r++, out += 16 * vectors) {
+    if (tap < taps && channel < p.channels) {
+      const int64_t down = tap / p.kernel_width, right = tap % p.kernel_width;
+      const float* from = x + channel * p.channel_stride + down * p.dilation_height * p.line_stride +
+                          right * p.dilation_width;
+      // neighbours in a block are channels of one tap, as far as that goes
+      const int64_t more = std::min<int64_t>(rows - r, p.channels - channel);
+      for (int64_t c = 0; c < more; c++, from += p.channel_stride) pack_row(from, tile, vectors, out + c * 16 * vectors);
+      r += static_cast<int>(more) - 1, out += (more - 1) * 16 * vectors, channel += more - 1;
+    } else {
+      std::memset(out, 0, 16 * vectors * sizeof(float));
+    }
+    if (++channel == p.filled_channels) channel = 0, tap++;
   }
 }
 
@@ -211,8 +228,9 @@ void hybrid_matmul(const float* values, const uint8_t* offsets, const int32_t* b
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
-      for (int i = 0; i < columns; i++)
-        if (used[i / side]) pack_row(p, x, tile, vectors, i, scratch + static_cast<size_t>(i) * padded);
+      for (int b = 0; b < columns / side; b++)
+        if (used[b])
+          pack_rows(p, x, tile, vectors, static_cast<int64_t>(b) * side, side, scratch + static_cast<size_t>(b) * side * padded);
 #pragma omp for schedule(static)
       for (int i = 0; i < block_rows; i++) {
         float edge[ROWS * 48], last_bias[ROWS];

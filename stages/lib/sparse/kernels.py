@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -46,6 +47,17 @@ class Plan:
     matvec_offsets: NDArray[np.uint8]
     stored_as: str
     scales: Array | None
+
+    # looked up for every product, which may take less time than ctypes needs for that
+    @cached_property
+    def matmul_addresses(self) -> tuple[int | None, ...]:
+        return tuple(map(_address, (self.matmul_values, self.matmul_offsets, self.block_columns, self.used)))
+
+    @cached_property
+    def matvec_addresses(self) -> tuple[int | None, ...]:
+        kind = STORED_AS.index(self.stored_as)
+        scales, offsets, blocks = map(_address, (self.scales, self.matvec_offsets, self.block_columns))
+        return (_address(self.matvec_values), kind, scales, offsets, blocks)
 
 
 def plan(packed: HybridMatrix, *, stored_as: str = "float32") -> Plan:
@@ -176,12 +188,10 @@ def _compiled_product(
     out = np.empty((plan.rows, patches.positions), np.float32)
     scratch = np.empty(plan.columns * TILE, np.float32)
     block_rows, kept = plan.block_columns.shape
-    arrays = (
-        plan.matmul_values, plan.matmul_offsets, plan.block_columns, plan.used, x, patches.numbers(), out, bias,
-    )  # fmt: skip
+    geometry = patches.numbers()
     compiled.hybrid_matmul(
-        *map(_pointer, arrays),
-        block_rows, kept, plan.block, plan.q, plan.columns, plan.rows, int(relu), threads, _pointer(scratch),
+        *plan.matmul_addresses, _address(x), _address(geometry), _address(out), _address(bias),
+        block_rows, kept, plan.block, plan.q, plan.columns, plan.rows, int(relu), threads, _address(scratch),
     )  # fmt: skip
     return out
 
@@ -195,8 +205,7 @@ def matvec(plan: Plan, x: Array, *, bias: Array | None = None, relu: bool = Fals
     out = np.empty(plan.rows, np.float32)
     block_rows, kept = plan.block_columns.shape
     compiled.hybrid_matvec(
-        _pointer(plan.matvec_values), STORED_AS.index(plan.stored_as),
-        *map(_pointer, (plan.scales, plan.matvec_offsets, plan.block_columns, x, out, bias)),
+        *plan.matvec_addresses, _address(x), _address(out), _address(bias),
         block_rows, kept, plan.block, plan.q, plan.rows, int(relu), threads,
     )  # fmt: skip
     return out
@@ -226,8 +235,8 @@ def _finished(y: Array, bias: Array | None, relu: bool) -> Array:
     return np.maximum(y, 0) if relu else y
 
 
-def _pointer(array: NDArray[Any] | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+def _address(array: NDArray[Any] | None) -> int | None:
+    return None if array is None else array.__array_interface__["data"][0]
 
 
 def _matmul_numba(plan: Plan, x: Array) -> Array:

@@ -26,9 +26,14 @@ def library() -> ctypes.CDLL | None:
     if not path.is_file() and not build(path):
         return None
     try:
-        return ctypes.CDLL(str(path))
+        found = ctypes.CDLL(str(path))
     except OSError:
         return None
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    found.hybrid_matmul.argtypes = [*[pointer] * 8, *[integer] * 8, pointer]
+    found.hybrid_matvec.argtypes = [pointer, integer, *[pointer] * 6, *[integer] * 7]
+    found.hybrid_matmul.restype = found.hybrid_matvec.restype = None
+    return found
 
 
 def library_path() -> Path:

@@ -1,5 +1,7 @@
 """The hybrid format: lossless, as small as it says, multiplied as dense matrices are, in whole networks too."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,12 @@ def test_without_a_compiler_numba_gives_the_same(monkeypatch):
     monkeypatch.setattr(kernels, "library", lambda: None)
     np.testing.assert_allclose(matmul(ready, x, relu=True), compiled[0], atol=1e-5)
     np.testing.assert_allclose(matvec(ready, x[:, 0].copy()), compiled[1], atol=1e-5)
+
+
+def test_a_machine_with_a_compiler_has_compiled_kernels():
+    """Else the other tests would compare numba's kernels with themselves."""
+    if any(map(shutil.which, native.COMPILERS)):
+        assert native.library() is not None
 
 
 def test_a_machine_without_a_compiler_says_so(monkeypatch, tmp_path):
