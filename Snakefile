@@ -15,6 +15,7 @@ include: "workflow/rules/teachers.smk"
 include: "workflow/rules/quantization.smk"
 include: "workflow/rules/hardware.smk"
 include: "workflow/rules/pruning.smk"
+include: "workflow/rules/halo.smk"
 include: "workflow/rules/claims.smk"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from stages.hardware.cell_library import TECHNOLOGIES
 from stages.hardware.mac_design import ACCUMULATORS, MICROARCHITECTURES, PIPELINES
+from stages.lib.costs.arrays import SystolicConfig
 from stages.lib.numerics.formats import parse_format
 
 
@@ -152,44 +153,6 @@ class TimingConfig:
             raise ValueError(f"input_slew_ns is {self.input_slew_ns}: choose more than 0")
         if self.output_load_ff is not None and not self.output_load_ff >= 0:
             raise ValueError(f"output_load_ff is {self.output_load_ff}: choose 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SystolicConfig:
-    """A systolic array and its memories: what `estimate_systolic` asks of a layer table. Sizes as in a small TPU."""
-
-    rows: int = 128  # MACs along k (weight and input stationary) or along m (output stationary)
-    columns: int = 128  # MACs along the other side
-    # every one of them is estimated: weight_stationary, output_stationary, input_stationary
-    dataflows: tuple[str, ...] = ("weight_stationary", "output_stationary", "input_stationary")
-    double_buffered: bool = False  # the next tile's stationary operand is loaded while this tile computes
-    # what streams past held tiles is cut into parts that fit into SRAM: less DRAM traffic, more cycles
-    split_streams: bool = False
-    frequency_ghz: float = 1.9  # clock of the array and its SRAMs (HALO's slowest level, second-hand)
-    activation_sram_bytes: int = 6 * 2**20  # capacity, bytes
-    weight_sram_bytes: int = 6 * 2**20  # capacity, bytes
-    output_sram_bytes: int = 2 * 2**20  # capacity for outputs and partial sums, bytes
-    activation_bytes_per_cycle: float = 128.0  # of the activation SRAM, bytes
-    weight_bytes_per_cycle: float = 128.0  # of the weight SRAM, bytes
-    output_bytes_per_cycle: float = 1024.0  # of the output SRAM, reads and writes together, bytes
-    dram: str = "LPDDR4"  # DRAM whose energy is taken: LPDDR4, HBM2 or DDR4
-    dram_gb_s: float = 25.6  # reads and writes together, GB/s
-    technology_nm: int = 45  # of the SRAMs' energy: 45 or 22 nm
-    mac_fj: float = 560.8  # of one int8 MAC, fJ (Accelergy, 45 nm, as printed by Sparseloop's artifact)
-    static_mw: float = 0.0  # power of everything while a layer runs, mW; 0 leaves it out
-
-    def __post_init__(self) -> None:
-        for key in ("rows", "columns"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
-        for key, value in vars(self).items():
-            if key.endswith(("_ghz", "_bytes", "_per_cycle", "_gb_s")) and not value > 0:
-                raise ValueError(f"{key} is {value}: choose more than 0")
-            if key.endswith(("_fj", "_mw")) and not value >= 0:
-                raise ValueError(f"{key} is {value}: choose 0 or more")
-        known = SystolicConfig.dataflows
-        if not self.dataflows or set(self.dataflows) - set(known):
-            raise ValueError(f"dataflows is {list(self.dataflows)}: choose from {', '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,13 @@ import argparse
 
 import pandas as pd
 
-from stages.hardware.config import SystolicConfig
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
+from stages.lib.costs.arrays import SystolicConfig, array_of
 from stages.lib.costs.dvfs import DvfsLevel
 from stages.lib.costs.layers import read_layers
-from stages.lib.costs.memory import dram_energy_fj_per_byte, sram_energy
-from stages.lib.costs.systolic import OPERANDS, ArrayEnergy, SystolicArray, systolic_costs
+from stages.lib.costs.systolic import systolic_costs
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,26 +34,6 @@ def main(argv: list[str] | None = None) -> None:
         parts.append(pd.concat([layers.assign(dataflow=dataflow), costs], axis=1))
     with atomic_path(args.table) as temporary:
         pd.concat(parts).to_csv(temporary, index=False)
-
-
-def array_of(config: SystolicConfig) -> tuple[SystolicArray, ArrayEnergy]:
-    """The model's array and unit energies; an SRAM's byte costs the mean of reading and writing it."""
-    names = [name for name in SystolicArray.__dataclass_fields__ if hasattr(config, name)]
-    array = SystolicArray(**{name: getattr(config, name) for name in names})
-    srams = {
-        name: sram_energy(getattr(config, f"{name}_sram_bytes"), technology_nm=config.technology_nm)
-        for name in OPERANDS
-    }
-    energy = ArrayEnergy(
-        mac_fj=config.mac_fj,
-        dram_fj_per_byte=dram_energy_fj_per_byte(config.dram),
-        static_mw=config.static_mw,
-        **{
-            f"{name}_sram_fj_per_byte": (sram.read_fj_per_byte + sram.write_fj_per_byte) / 2
-            for name, sram in srams.items()
-        },
-    )
-    return array, energy
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

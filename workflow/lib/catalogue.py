@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.sources import Entry
+from stages.halo.config import LlamaConfig
 from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
@@ -117,6 +118,36 @@ class Catalogue:
             if not self.needs(model) & self.unavailable
         ]
 
+    def llama_models(self) -> dict[str, tuple[LlamaConfig, int]]:
+        """Model name -> settings and seed of every small Llama that this scale trains."""
+        return {
+            f"{name}-s{seed}": (llama, seed)
+            for name, llama in self.settings.halo.llamas.items()
+            for seed in llama.seeds
+            if llama.dataset not in self.unavailable
+        }
+
+    def language_model_folder(self, model: str) -> str:
+        """Where the files of a language model stand, trained here or pretrained."""
+        if model in self.registry.language_models:
+            return f"data/prepared/language-models/{model}"
+        return f"results/{self.scale}/models/{model}"
+
+    def perplexity_tables(self) -> list[tuple[str, str]]:
+        """(table, model) of every table of perplexities whose model and texts are there."""
+        return [
+            (name, model)
+            for name, table in self.settings.halo.perplexity.items()
+            for model in table.models
+            if not {table.dataset, *self.language_needs(model)} & self.unavailable
+        ]
+
+    def language_needs(self, model: str) -> frozenset[str]:
+        """Names in the registry that a language model rests on."""
+        if model in self.registry.language_models:
+            return frozenset({model})
+        return frozenset({self.settings.halo.llamas[model.rpartition("-s")[0]].dataset})
+
     def render_jobs(self, name: str) -> list[int]:
         """Numbers of the jobs that render a set of clips."""
         hands = self.settings.hands
@@ -185,7 +216,17 @@ class Catalogue:
         exported = {export.model for export in quantization.exports.values()}
         pruned = {m for study in self.settings.pruning.studies.values() for m in study.models}
         models = swept.union(*others, exported, pruned, self.settings.teachers.pretrained)
-        return frozenset().union(teachers, real, *(self.needs(m) for m in models))
+        halo = self.settings.halo
+        texts = {table.dataset for table in halo.perplexity.values()}
+        texts |= {llama.dataset for llama in halo.llamas.values()}
+        languages = {m for table in halo.perplexity.values() for m in table.models}
+        return frozenset().union(
+            teachers,
+            real,
+            texts,
+            *(self.needs(m) for m in models),
+            *(self.language_needs(m) for m in languages),
+        )
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:
@@ -209,6 +250,9 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
         f"{name}-s{seed}" for name, recipe in settings.teachers.models.items() for seed in recipe.seeds
     }
     every = trained | set(registry.pretrained)
+    languages = set(registry.language_models) | {
+        f"{name}-s{seed}" for name, llama in settings.halo.llamas.items() for seed in llama.seeds
+    }
     techniques = settings.quantization.techniques
     for key, names, known in (
         ("teachers.pretrained", settings.teachers.pretrained, set(registry.pretrained)),
@@ -240,6 +284,18 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
         *(
             (f"pruning.studies.{name}.models", study.models, every)
             for name, study in settings.pruning.studies.items()
+        ),
+        *(
+            (f"halo.llamas.{name}.dataset", (llama.dataset,), set(registry.datasets))
+            for name, llama in settings.halo.llamas.items()
+        ),
+        *(
+            (f"halo.perplexity.{name}.{key}", values, known)
+            for name, table in settings.halo.perplexity.items()
+            for key, values, known in (
+                ("models", table.models, languages),
+                ("dataset", (table.dataset,), set(registry.datasets)),
+            )
         ),
         (
             "pruning.accelerator",

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry
+from stages.halo.config import HaloConfig
 from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
@@ -40,6 +41,7 @@ class Settings:
     quantization: QuantizationConfig
     hardware: HardwareConfig
     pruning: PruningConfig
+    halo: HaloConfig
     claims: ClaimsConfig
 
 

@@ -30,7 +30,7 @@ def test_brown_loses_its_tags_and_no_document_is_in_two_splits(tmp_path):
     texts = {s: read_text("brown", tmp_path, s, options) for s in ("train", "valid", "test")}
     sentence = '"Only a 1\\/2 (handful)", he said.\n'
     assert texts == {"train": sentence, "valid": sentence, "test": 2 * sentence}
-    with pytest.raises(InputError, match="use text or brown"):
+    with pytest.raises(InputError, match="use text, brown, sklearn_descriptions"):
         read_text("other", tmp_path, "train", options)
 
 

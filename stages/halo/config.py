@@ -1,0 +1,57 @@
+"""Settings of the stage `halo`: language models, how they are quantised, and the array that they would run on."""
+
+from dataclasses import dataclass, field
+
+from stages.halo.rows import ROWS
+
+SMOLLM2 = (
+    "float", "rtn-w8", "rtn-w4-g64", "rtn-w3-g64", "smoothquant-w8", "smoothquant-w4-g64", "gptq-w4-g64", "gptq-w3-g64",
+    "kmeans-4", "kmeans-3", "power-of-two", "power-pruning", "halo-acc", "halo-bal", "halo-perf", "halo-acc-compensated",
+    "halo-bal-compensated", "halo-perf-compensated", "halo-acc-compensated-t32",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """A small Llama that is trained here, so that there is a float32 model that was never rounded."""
+
+    dataset: str = "brown"  # text with the splits train, valid and test
+    vocabulary: int = 2048  # tokens of a byte-level BPE, learned on the training split
+    width: int = 128  # of the residual stream
+    layers: int = 4  # blocks of attention and MLP
+    heads: int = 4  # of attention
+    hidden: int = 384  # of the MLP
+    window: int = 128  # tokens
+    batch_size: int = 16  # windows a step
+    steps: int = 500  # of AdamW
+    learning_rate: float = 0.004  # highest rate of the schedule
+    seeds: tuple[int, ...] = (0, 1, 2)  # one model each
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerplexityConfig:
+    """One table of perplexities: rows are ways to quantise."""
+
+    models: tuple[str, ...] = ()  # of the registry's language_models, or llamas with their seed (NAME-s0)
+    rows: tuple[str, ...] = SMOLLM2  # see stages/halo/rows.py
+    dataset: str = "wikitext-2"  # text: its split valid calibrates, test decides
+    calibration_windows: int = 12  # of the split valid
+    window: int = 512  # tokens, side by side; the first of each is given
+    windows: int = 17  # of the test split; 0: all of it
+    netlist: str = "array"  # multiplier whose delays give the books
+    seed: int = 0  # of random choices
+
+    def __post_init__(self) -> None:
+        if wrong := [row for row in self.rows if row not in ROWS]:
+            raise ValueError(f"rows has {wrong[0]!r}: choose from {', '.join(ROWS)}")
+        for key in ("calibration_windows", "window"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HaloConfig:
+    """Section `halo` of the configuration."""
+
+    llamas: dict[str, LlamaConfig] = field(default_factory=dict)  # by name
+    perplexity: dict[str, PerplexityConfig] = field(default_factory=dict)  # by any name

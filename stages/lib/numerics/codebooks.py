@@ -1,0 +1,99 @@
+"""Non-uniform code books: few values with a scale, each weight takes the nearest.
+
+A code book is a sorted vector of values (int8 codes of a multiplier, powers of two, centroids); what a weight becomes is
+value * scale. Ties go to the lower value.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stages.lib.core.errors import InputError
+
+CLIPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of the scale that reaches the largest weight
+
+
+def code_book(values: Sequence[float]) -> Tensor:
+    """(n,) float32, sorted, each value once. Raises InputError where there is none but zero."""
+    book = torch.tensor(sorted(set(values)), dtype=torch.float32)
+    if not book.any():
+        raise InputError("a code book needs a value other than 0")
+    return book
+
+
+def nearest(x: Tensor, book: Tensor) -> Tensor:
+    """Index into the book of the value nearest to each x, int64."""
+    return torch.bucketize(x, (book[1:] + book[:-1]) / 2)
+
+
+def rounded(x: Tensor, book: Tensor, scale: Tensor) -> Tensor:
+    """x to the nearest value * scale; scale broadcasts against x."""
+    return book[nearest(x / scale, book)] * scale
+
+
+def fitted_scales(
+    rows: Tensor,
+    book: Tensor,
+    *,
+    weight: Tensor | None = None,
+    clips: Sequence[float] = CLIPS,
+    signs: bool = True,
+) -> Tensor:
+    """(n,) scale of each row of (n, e) with the least (weighted) squared error, of a few that clip the largest weights.
+
+    A scale reaches a row's extreme on the side where the book has a value for it. signs: where the book is lopsided a
+    negative scale is tried too, which stands for the book with its signs turned. A row of zeros gets 1.
+    """
+    reaches = []
+    for sign in (1, -1) if signs and not torch.equal(book, -book.flip(0)) else (1,):
+        low, high = (book[0], book[-1]) if sign > 0 else (-book[-1], -book[0])
+        up = rows.amax(1) / high if high > 0 else torch.zeros_like(rows[:, 0])
+        down = rows.amin(1) / low if low < 0 else torch.zeros_like(rows[:, 0])
+        reaches.append(sign * torch.maximum(up, down).clamp(min=0))
+    best = torch.full_like(rows[:, 0], torch.inf)
+    found = torch.ones_like(rows[:, 0])
+    for reach in reaches:
+        for clip in clips:
+            scale = torch.where(reach == 0, torch.ones_like(reach), reach * clip)
+            error = (rounded(rows, book, scale[:, None]) - rows) ** 2
+            error = (error if weight is None else error * weight).sum(1)
+            better = error < best
+            best, found = torch.where(better, error, best), torch.where(better, scale, found)
+    return found
+
+
+def fitted_scales_of_large_rows(rows: Tensor, book: Tensor, *, bins: int = 512, signs: bool = True) -> Tensor:
+    """fitted_scales from a histogram of each row between its extremes: as good, and much faster."""
+    largest = rows.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    at = (rows / largest * bins).round().long() + bins
+    counts = torch.zeros(len(rows), 2 * bins + 1).scatter_add_(1, at, torch.ones_like(rows))
+    centres = torch.arange(-bins, bins + 1) / bins * largest
+    # an empty bin has no extreme
+    return fitted_scales(centres.masked_fill(counts == 0, 0), book, weight=counts, signs=signs)
+
+
+def weighted_centroids(rows: Tensor, weight: Tensor, n: int, *, steps: int = 12) -> Tensor:
+    """(rows, n) sorted centroids of each row (rows, e) by Lloyd's k-means with weights, from weighted quantiles.
+
+    The book of a row is its own (SqueezeLLM, Kim et al. 2024, with Fisher information as the weight).
+    """
+    order = rows.argsort(1)
+    values, mass = rows.gather(1, order), weight.gather(1, order) + 1e-30
+    # in float64: differences of long sums
+    total = mass.double().cumsum(1)
+    sums = (mass.double() * values).cumsum(1)
+    quantiles = (torch.arange(n, device=rows.device, dtype=torch.float64) + 0.5) / n
+    at = torch.searchsorted(total, quantiles * total[:, -1:]).clamp(max=rows.shape[1] - 1)
+    centroids = values.gather(1, at)
+    for _ in range(steps):
+        # in sorted order a cluster is an interval, so that prefix sums give its mean
+        edges = torch.searchsorted(values, (centroids[:, 1:] + centroids[:, :-1]) / 2)
+        edges = torch.cat(
+            [torch.zeros_like(edges[:, :1]), edges, torch.full_like(edges[:, :1], rows.shape[1])], 1
+        )
+        upto = torch.nn.functional.pad(total, (1, 0)).gather(1, edges).diff(dim=1)
+        moment = torch.nn.functional.pad(sums, (1, 0)).gather(1, edges).diff(dim=1)
+        means = (moment / upto.clamp(min=1e-30)).to(values.dtype)
+        centroids = torch.where(upto > 0, means, centroids).sort(1).values
+    return centroids
