@@ -3,12 +3,20 @@
 from dataclasses import dataclass, field
 
 from stages.halo.rows import ROWS
+from stages.lib.costs.arrays import SystolicConfig
 
 SMOLLM2 = (
     "float", "rtn-w8", "rtn-w4-g64", "rtn-w3-g64", "smoothquant-w8", "smoothquant-w4-g64", "gptq-w4-g64", "gptq-w3-g64",
     "kmeans-4", "kmeans-3", "power-of-two", "power-pruning", "halo-acc", "halo-bal", "halo-perf", "halo-acc-compensated",
     "halo-bal-compensated", "halo-perf-compensated", "halo-acc-compensated-t32",
 )  # fmt: skip
+
+
+# a TPU's array, weights double buffered and streams cut to fit, with HBM2 and with a small machine's memory
+ARRAYS = {
+    "hbm": SystolicConfig(double_buffered=True, split_streams=True, dram="HBM2", dram_gb_s=600),
+    "lpddr": SystolicConfig(double_buffered=True, split_streams=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +58,29 @@ class PerplexityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArrayStudyConfig:
+    """Which language models would run on which arrays, by their shapes alone."""
+
+    # see stages/lib/costs/model_shapes.py
+    shapes: tuple[str, ...] = (
+        "opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b", "llama2-7b", "llama2-13b", "smollm2-135m",
+    )  # fmt: skip
+    # by name: systolic arrays, as hardware.systolic
+    arrays: dict[str, SystolicConfig] = field(default_factory=lambda: dict(ARRAYS))
+    tokens: int = 2048  # of the prompt, and of the context in which one token follows
+    transition_ns: float = 1000.0  # that a change of voltage and clock takes
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ValueError(f"tokens is {self.tokens}: choose 1 or more")
+        if not self.transition_ns >= 0:
+            raise ValueError(f"transition_ns is {self.transition_ns}: choose 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HaloConfig:
     """Section `halo` of the configuration."""
 
     llamas: dict[str, LlamaConfig] = field(default_factory=dict)  # by name
     perplexity: dict[str, PerplexityConfig] = field(default_factory=dict)  # by any name
+    array: ArrayStudyConfig = field(default_factory=ArrayStudyConfig)  # modelled time and energy

@@ -8,10 +8,9 @@ python -m stages.halo.evaluate_rows --model data/prepared/language-models/smollm
 A row for each way: perplexity on the same tokens, bits for each weight with everything that is stored, share of
 exceptional weights and of tiles with the low book, and the CPU seconds that quantising took. The second file holds the
 mean loss of every window by row, how often each int8 code stands in low tiles and in others, and the share of low tiles
-in each layer. Gradients and Gram
-matrices are gathered once. Activations run in bfloat16, whose error the row `float` has too; `float32` beside it says how
-large it is, and must agree with the loss that transformers computes itself. What is done is kept in --state: a run that
-was ended goes on with the next row.
+in each layer. Gradients and Gram matrices are gathered once. Activations run in bfloat16, whose error the row `float` has
+too; `float32` beside it says how large it is, and must agree with the loss that transformers computes itself. What is done
+is kept in --state: a run that was ended goes on with the next row.
 """
 
 import argparse
