@@ -19,6 +19,7 @@ from stages.lib.costs.dvfs import (
     transition_cost,
 )
 from stages.lib.costs.systolic import (
+    OPERANDS,
     ArrayEnergy,
     SystolicArray,
     order_by_layer,
@@ -40,6 +41,16 @@ class Multiplier:
     name: str
     delay_ns: np.ndarray
     energy_fj: np.ndarray
+
+    @classmethod
+    def of(cls, profile: pd.DataFrame) -> "Multiplier":
+        """profile: one netlist of a weight profile."""
+        by_weight = profile.sort_values("weight")
+        return cls(
+            name=str(profile["netlist"].iloc[0]),
+            delay_ns=by_weight["delay_ns"].to_numpy(),
+            energy_fj=by_weight["energy_fj"].to_numpy(),
+        )
 
     def class_ghz(self, values: Sequence[int]) -> float:
         """Clock at BASE_V of tiles that hold these values, where all of them together run at BASE_GHZ."""
@@ -148,15 +159,29 @@ def counted(layers: pd.DataFrame) -> pd.DataFrame:
     return sizes.groupby(keys, sort=False).size().rename("times").reset_index()
 
 
-def costs_of(arm: Arm, layers: pd.DataFrame, array: SystolicArray, energy: ArrayEnergy) -> pd.DataFrame:
+def divided(array: SystolicArray, parts: int) -> SystolicArray:
+    """One of parts x parts arrays of as many MACs in all, which work side by side on a layer from the same SRAMs."""
+    return replace(
+        array,
+        rows=array.rows // parts,
+        columns=array.columns // parts,
+        dram_gb_s=array.dram_gb_s / parts**2,
+        **{f"{name}_bytes_per_cycle": getattr(array, f"{name}_bytes_per_cycle") / parts for name in OPERANDS},
+    )
+
+
+def costs_of(
+    arm: Arm, layers: pd.DataFrame, array: SystolicArray, energy: ArrayEnergy, *, parts: int = 1
+) -> pd.DataFrame:
     """Time, energy and their product of each pass, by its name; attention runs as W8A8 does.
 
     layers  tables of `counted` with a column `pass_name`
+    parts   along both sides, into which the array is divided
     """
-    sized = replace(array, weight_bits=arm.weight_bits, activation_bits=arm.activation_bits)
+    sized = replace(divided(array, parts), weight_bits=arm.weight_bits, activation_bits=arm.activation_bits)
     attention = layers["weight_name"] == ""
     plain = arm.levels if len(arm.levels) == 1 else (BASE,)
-    parts = []
+    sums = []
     for rows, levels, share, mac_fj, apart in (
         (layers[~attention], arm.levels, arm.level_share, arm.mac_fj, arm.sparse_share),
         (layers[attention], plain, (1.0,), (arm.plain_fj,), 0.0),
@@ -166,8 +191,9 @@ def costs_of(arm: Arm, layers: pd.DataFrame, array: SystolicArray, energy: Array
             dataflow="weight_stationary", levels=levels, level_share=np.tile(share, (len(rows), 1)),
         )  # fmt: skip
         columns = found[["time_ns", "energy_fj", "compute_ns"]].assign(apart=apart * found["macs"])
-        parts.append(columns.mul(rows["times"], axis=0).groupby(rows["pass_name"], sort=False).sum())
-    total = parts[0].add(parts[1], fill_value=0.0)
+        columns[["time_ns", "compute_ns"]] /= parts**2
+        sums.append(columns.mul(rows["times"], axis=0).groupby(rows["pass_name"], sort=False).sum())
+    total = sums[0].add(sums[1], fill_value=0.0)
     # the sparse engine works beside the array
     time_ns = np.maximum(total["time_ns"], total["apart"] / SPMV_LANES / BASE_GHZ)
     energy_fj = total["energy_fj"] + total["apart"] * arm.plain_fj

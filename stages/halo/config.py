@@ -67,14 +67,36 @@ class ArrayStudyConfig:
     )  # fmt: skip
     # by name: systolic arrays, as hardware.systolic
     arrays: dict[str, SystolicConfig] = field(default_factory=lambda: dict(ARRAYS))
+    divided: tuple[int, ...] = (4,)  # also as arrays and tiles of as many parts along both sides
     tokens: int = 2048  # of the prompt, and of the context in which one token follows
     transition_ns: float = 1000.0  # that a change of voltage and clock takes
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise ValueError(f"tokens is {self.tokens}: choose 1 or more")
+        for parts in self.divided:
+            if parts < 1 or any(
+                array.rows % parts or array.columns % parts for array in self.arrays.values()
+            ):
+                raise ValueError(
+                    f"divided has {parts}: choose what divides the rows and columns of every array"
+                )
         if not self.transition_ns >= 0:
             raise ValueError(f"transition_ns is {self.transition_ns}: choose 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HaloExportConfig:
+    """One quantised language model to write as files."""
+
+    study: str  # of halo.perplexity: its texts, its multiplier and its calibration
+    model: str  # one of that study's
+    row: str = "halo-bal-compensated"  # one on code books, see stages/halo/rows.py
+
+    def __post_init__(self) -> None:
+        books = [name for name, row in ROWS.items() if row.method == "code_book"]
+        if self.row not in books:
+            raise ValueError(f"row is {self.row!r}: choose from {', '.join(books)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +106,4 @@ class HaloConfig:
     llamas: dict[str, LlamaConfig] = field(default_factory=dict)  # by name
     perplexity: dict[str, PerplexityConfig] = field(default_factory=dict)  # by any name
     array: ArrayStudyConfig = field(default_factory=ArrayStudyConfig)  # modelled time and energy
+    exports: dict[str, HaloExportConfig] = field(default_factory=dict)  # by any name

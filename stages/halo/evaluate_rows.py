@@ -8,13 +8,14 @@ python -m stages.halo.evaluate_rows --model data/prepared/language-models/smollm
 A row for each way: perplexity on the same tokens, bits for each weight with everything that is stored, share of
 exceptional weights and of tiles with the low book, and the CPU seconds that quantising took. The second file holds the
 mean loss of every window by row, how often each int8 code stands in low tiles and in others, and the share of low tiles
-in each layer. Gradients and Gram matrices are gathered once. Activations run in bfloat16, whose error the row `float` has
-too; `float32` beside it says how large it is, and must agree with the loss that transformers computes itself. What is done
-is kept in --state: a run that was ended goes on with the next row.
+in each layer. Gradients and Gram matrices are gathered once. Activations run in bfloat16, whose error the row `float`
+has too; `float32` beside it says how large it is, and must agree with the loss that transformers computes itself. What is
+done is kept in --state: a run that was ended goes on with the next row.
 """
 
 import argparse
 import dataclasses
+import math
 import resource
 import time
 from pathlib import Path
@@ -35,8 +36,9 @@ from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
 from stages.lib.costs.weight_values import one_netlist, read_weight_profile
-from stages.lib.nets.language_folder import read_language_model
-from stages.lib.training.language import perplexity, token_windows, window_losses
+from stages.lib.nets.language_folder import read_language_model, weights_digest
+from stages.lib.training.device import CHOICES, choose_device
+from stages.lib.training.language import perplexity, resampled_windows, token_windows, window_losses
 
 OWN_LOSS_TOLERANCE = 1e-3  # between our float32 loss and transformers'
 
@@ -44,15 +46,16 @@ OWN_LOSS_TOLERANCE = 1e-3  # between our float32 loss and transformers'
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = from_json(PerplexityConfig, args.config, where="--config")
-    torch.set_num_threads(1)
     rows = rows_of(config.rows)
     sets = value_sets(one_netlist(read_weight_profile(args.profile), config.netlist))
+    device = choose_device(args.device)
     model, tokenizer = read_language_model(args.model)
-    test = token_windows(tokenizer, _text(args.test), length=config.window, n=config.windows)
+    model.to(device)
+    test = token_windows(tokenizer, _text(args.test), length=config.window, n=config.windows).to(device)
     seed = derive_seed(config.seed, args.model.name)
     settings = dataclasses.asdict(dataclasses.replace(config, rows=()))
-    weights = sorted(args.model.glob("*.safetensors"))
-    inputs = [file_digest(path) for path in (args.calibration, args.test, args.profile, *weights)]
+    inputs = [file_digest(path) for path in (args.calibration, args.test, args.profile)]
+    inputs.append(weights_digest(args.model))
     state = args.state / value_digest([settings, inputs])[:16]
     files = {name: state / f"{name}.npz" for name in rows}
     missing = [name for name, file in files.items() if not file.is_file()]
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
             tokenizer, _text(args.calibration), length=config.window, n=config.calibration_windows
         )
         start_s = time.process_time()
-        sensitivity = gather(model, calibration, advance=lambda: progress.advance(note="gather"))
+        sensitivity = gather(model, calibration.to(device), advance=lambda: progress.advance(note="gather"))
         gather_s = time.process_time() - start_s
         layers = linear_layers(model)
         for name in missing:
@@ -84,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
         "tokens": test[:, 1:].numel(),
         "window": config.window,
     }
-    table = [about | {"row": "float32", "bits": 32.0} | _scores(exact)]
+    table = [about | {"row": "float32", "bits": 32.0} | scores(exact, exact)]
     done = {name: read_arrays(file) for name, file in files.items()}
     for name, row in done.items():
         numbers = {key: float(value) for key, value in row.items() if value.ndim == 0}
-        table.append(about | {"row": name} | numbers | _scores(torch.from_numpy(row["losses"])))
+        table.append(about | {"row": name} | numbers | scores(torch.from_numpy(row["losses"]), exact))
     arrays = {"float32 losses": exact.numpy()} | {
         f"{name} {key}": value for name, row in done.items() for key, value in row.items() if value.ndim
     }
@@ -119,8 +122,16 @@ def check_own_loss(model: Any, window: Tensor, ours: Tensor) -> None:
         raise InputError(f"transformers gives a loss of {theirs:.5f} and we one of {float(ours):.5f}")
 
 
-def _scores(losses: Tensor) -> dict[str, float]:
-    return {"perplexity": perplexity(losses), "loss": float(losses.double().mean())}
+def scores(losses: Tensor, exact: Tensor) -> dict[str, float]:
+    """Perplexity, alone and over that of the float32 model on the same windows; 95 % of draws of windows lie between low
+    and high.
+    """
+    drawn = resampled_windows(len(losses))
+    found = {"perplexity": perplexity(losses), "loss": float(losses.double().mean())}
+    for name, values in (("perplexity", losses), ("over_float", losses - exact)):
+        means = values.double()[drawn].mean(1).exp()
+        found |= {f"{name}_low": float(means.quantile(0.025)), f"{name}_high": float(means.quantile(0.975))}
+    return found | {"over_float": math.exp(float((losses - exact).double().mean()))}
 
 
 def _text(path: Path) -> str:
@@ -136,6 +147,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--test", type=Path, required=True, help="text that decides")
     parser.add_argument("--profile", required=True, help="weight_profile.csv")
     parser.add_argument("--config", default="{}", help="PerplexityConfig as JSON")
+    parser.add_argument("--device", choices=CHOICES, default="auto")
     parser.add_argument("--state", type=Path, required=True, help="folder of rows that are done")
     parser.add_argument("--table", required=True, help="CSV to write")
     parser.add_argument("--losses", required=True, help="NPZ to write")

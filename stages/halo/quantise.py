@@ -1,6 +1,5 @@
 """Quantise the linear layers of a language model as a row says, and count what is stored."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from stages.halo.rows import Row
 from stages.halo.sensitivity import Sensitivity, exceptional_mask, linear_layers
 from stages.lib.core.seeds import derive_seed
 from stages.lib.nets.graph import set_module_
+from stages.lib.numerics.bit_packing import bits_for
 from stages.lib.numerics.codebooks import (
     code_book,
     fitted_scales,
@@ -84,7 +84,7 @@ class Quantised:
             if m.low is not None:
                 is_low = spread(m.low, tile, m.codes.shape)
             for name, chosen in (("low", is_low), ("high", ~is_low)):
-                found[name] += torch.bincount(m.codes[chosen].long() + 128, minlength=256)
+                found[name] += torch.bincount(m.codes[chosen].long() + 128, minlength=256).cpu()
         return found
 
     @property
@@ -92,6 +92,10 @@ class Quantised:
         """Of tiles."""
         classes = [m.low.flatten() for m in self.matrices.values() if m.low is not None]
         return float(torch.cat(classes).float().mean()) if classes else 0.0
+
+
+def on_cpu(matrix: Matrix) -> Matrix:
+    return Matrix(**{k: v.cpu() if isinstance(v, Tensor) else v for k, v in vars(matrix).items()})
 
 
 class QuantisedLinear(nn.Module):
@@ -166,7 +170,7 @@ def low_tiles(sensitivity: Mapping[str, Sensitivity], row: Row, seed: int) -> di
     else:
         order = flat.argsort(descending=row.ranking == "inverse", stable=True)
     low = torch.zeros_like(flat, dtype=torch.bool)
-    low[order[: round(row.low_share * len(flat))]] = True
+    low[order[: round(row.low_share * len(flat))].to(flat.device)] = True
     parts = low.split([m.numel() for m in means.values()])
     return {name: part.view(mean.shape) for (name, mean), part in zip(means.items(), parts, strict=True)}
 
@@ -186,7 +190,7 @@ def quantise_matrix(
     kept = {"sparse": apart, "sparse_codes": codes[apart], "sparse_scales": scales[:, 0]}
     bits = sparse_bits(apart)
     if row.method == "kmeans":
-        centroids = weighted_centroids(dense, found.fisher.masked_fill(apart, 0), 2**row.bits)
+        centroids = weighted_centroids(dense, found.fisher.masked_fill(apart, 0), 2**row.bits).half().float()
         at = torch.searchsorted((centroids[:, 1:] + centroids[:, :-1]) / 2, dense)
         values = torch.where(apart, codes * scales, centroids.gather(1, at))
         bits += row.bits * weight.numel() + SCALE_BITS * centroids.numel()
@@ -195,7 +199,7 @@ def quantise_matrix(
     tile_scales = _tile_scales(dense, row, books, low)
     scale = spread(tile_scales, row.tile, weight.shape)
     is_low = spread(low, row.tile, weight.shape)
-    low_book, high_book = code_book(books["low"]), code_book(books["high"])
+    low_book, high_book = (code_book(books[key]).to(weight.device) for key in ("low", "high"))
 
     def on_book(x: Tensor, scale: Tensor, is_low: Tensor) -> Tensor:
         z = x / scale
@@ -228,12 +232,12 @@ def _tile_scales(dense: Tensor, row: Row, books: Mapping[str, tuple[int, ...]], 
     """(R, C) scale of each tile for the book of its class."""
     tiles = to_tiles(dense, row.tile)
     flat = tiles.reshape(-1, row.tile**2)
-    scales = torch.ones(len(flat))
+    scales = torch.ones(len(flat), device=flat.device)
     for name, chosen in (("low", low.flatten()), ("high", ~low.flatten())):
         if chosen.any():
             fit = fitted_scales_of_large_rows if flat.shape[1] > LARGE_TILE else fitted_scales
-            scales[chosen] = fit(flat[chosen], code_book(books[name]), signs=row.signs)
-    return scales.view(low.shape)
+            scales[chosen] = fit(flat[chosen], code_book(books[name]).to(flat.device), signs=row.signs)
+    return stored(scales).view(low.shape)
 
 
 def _uniform(weight: Tensor, found: Sensitivity, row: Row) -> Matrix:
@@ -250,7 +254,7 @@ def _uniform(weight: Tensor, found: Sensitivity, row: Row) -> Matrix:
     group = row.group or inputs
     largest = 2 ** (row.bits - 1) - 1
     padded = F.pad(weight, (0, -inputs % group)).view(len(weight), -1, group)
-    scales = padded.abs().amax(-1).clamp(min=1e-12) / largest
+    scales = stored(padded.abs().amax(-1) / largest)
     scale = scales.repeat_interleave(group, 1)[:, :inputs]
 
     def round_columns(x: Tensor, columns: Tensor) -> Tensor:
@@ -269,8 +273,8 @@ def _sparse_codes(weight: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
     """Codes (outputs, inputs) of exceptional weights at 8 bits, 0 elsewhere, and scales (outputs, 1)."""
     kept = weight.masked_fill(~apart, 0)
     scales = kept.abs().amax(1, keepdim=True) / 127
-    scales = torch.where(scales > 0, scales, torch.ones_like(scales))
-    return (kept / scales).round().to(torch.int8), scales
+    scales = stored(torch.where(scales > 0, scales, torch.ones_like(scales)))
+    return (kept / scales).round().clamp(-127, 127).to(torch.int8), scales
 
 
 def sparse_bits(apart: Tensor) -> float:
@@ -279,8 +283,7 @@ def sparse_bits(apart: Tensor) -> float:
     n = int(apart.sum())
     if not n:
         return 0.0
-    column, pointer = math.ceil(math.log2(inputs)), math.ceil(math.log2(n + 1))
-    return n * (SPARSE_BITS + column) + (outputs + 1) * pointer + outputs * SCALE_BITS
+    return n * (SPARSE_BITS + bits_for(inputs)) + (outputs + 1) * bits_for(n + 1) + outputs * SCALE_BITS
 
 
 def index_bits(books: Mapping[str, tuple[int, ...]], is_low: Tensor) -> float:
@@ -289,8 +292,15 @@ def index_bits(books: Mapping[str, tuple[int, ...]], is_low: Tensor) -> float:
     found = 0.0
     for name, n in (("low", n_low), ("high", is_low.numel() - n_low)):
         size = len(books[name])
-        found += n * PACKED_BITS.get(size, math.ceil(math.log2(size)))
+        found += n * PACKED_BITS.get(size, bits_for(size))
     return found
+
+
+def stored(scales: Tensor) -> Tensor:
+    """Scales as they are kept, in half precision, and not 0."""
+    half = scales.half()
+    smallest = torch.full_like(half, torch.finfo(torch.float16).smallest_normal)
+    return torch.where(half == 0, smallest, half).float()
 
 
 def _weight(layer: nn.Linear) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.lib.training.device import mixed_precision
+
 SALIENT = 5e-4  # share of a layer's weights, by Fisher information (HALO, notes 2.2)
 OUTLIER_SIGMAS = 3.0
 
@@ -40,7 +42,7 @@ def linear_layers(model: Any) -> dict[str, nn.Linear]:
 def gather(
     model: Any, windows: Tensor, *, bf16: bool = True, advance: Callable[[], None] | None = None
 ) -> dict[str, Sensitivity]:
-    """One forward and one backward pass for each window (n, length); the model is left as it was."""
+    """One forward and one backward pass for each window (n, length), on the model's device; the model stays as it was."""
     layers = linear_layers(model)
     wanted = {id(layer.weight) for layer in layers.values()}
     before = {name: p.requires_grad for name, p in model.named_parameters()}
@@ -50,7 +52,7 @@ def gather(
     inputs = _Inputs(layers)
     try:
         for window in windows:
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with mixed_precision(windows.device, bf16):
                 loss = model(window[None], labels=window[None], use_cache=False).loss
             loss.backward()
             with torch.no_grad():
@@ -93,7 +95,7 @@ class _Inputs:
                 self.source[name] = self._last[1]
                 return
             self.source[name], self._last = name, (x, name)
-            with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 rows = x.float().reshape(-1, x.shape[-1])
                 largest = rows.abs().amax(0)
                 rows = F.normalize(rows, dim=1)

@@ -7,12 +7,14 @@ Nothing but shapes of models and the delays and energies of multipliers is read:
 in a tile, comes from a Gaussian matrix that the row quantises. The first table has a row for each multiplier, memory,
 model, pass (prompt or token) and arm: FP16, W8A8, W4A8, W8A8 at a higher voltage and overclocked, and HALO by three
 readings: the published levels, the clocks that this multiplier allows, raised by the paper's voltages, and the same at
-one voltage; and prompts of the balanced one at the power that W8A8 takes. The second table has, for each multiplier, the
-clocks of its classes and how the speed-up over W8A8 grows with the share of low tiles where nothing but arithmetic limits.
+one voltage; and, on the first array, prompts of the balanced one at the power that W8A8 takes. `parts` says into how
+many along both sides the array was divided, with tiles as small. The second table has, for each multiplier, the clocks of
+its classes and how the speed-up over W8A8 grows with the share of low tiles where nothing but arithmetic limits.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,9 +46,11 @@ from stages.lib.costs.model_shapes import decoder_layers, decoder_shape
 from stages.lib.costs.systolic import ArrayEnergy, SystolicArray
 from stages.lib.costs.weight_values import one_netlist, read_weight_profile
 
-SIDE = 1024  # of the Gaussian matrix
+SIDE = 512  # of the Gaussian matrix
+TILE = 128
 HALO = ("halo-acc", "halo-bal", "halo-perf")
 AT_EQUAL_POWER = "halo-bal"
+DIVIDED = ("W8A8", "halo-bal published")
 READINGS = ("published", "measured", "iso_voltage")
 SHARES = np.linspace(0, 1, 1001)
 
@@ -71,14 +75,21 @@ def main(argv: list[str] | None = None) -> None:
     rows, shares = [], []
     for netlist in netlists:
         profile = one_netlist(profiles, netlist)
-        multiplier = Multiplier(
-            name=netlist, delay_ns=profile["delay_ns"].to_numpy(), energy_fj=profile["energy_fj"].to_numpy()
-        )
+        multiplier = Multiplier.of(profile)
         sets = value_sets(profile)
         arms = arms_of(multiplier, sets)
+        small = {parts: arms_of(multiplier, sets, tile=TILE // parts) for parts in config.divided}
         for memory, (array, energy) in arrays.items():
-            about = {"netlist": netlist, "array": memory}
-            rows += [about | row for row in rows_of(arms, passes, array, energy, config)]
+            about = {"netlist": netlist, "array": memory, "parts": 1}
+            rows += [about | row for row in all_passes(arms, passes, array, energy, config)]
+            if array is next(iter(arrays.values()))[0]:
+                rows += [about | row for row in at_w8a8s_power(arms, passes, array, energy, config)]
+            for parts, of_parts in small.items():
+                chosen = [arm for arm in of_parts if arm.name in DIVIDED]
+                rows += [
+                    about | {"parts": parts} | row
+                    for row in all_passes(chosen, passes, array, energy, config, parts=parts)
+                ]
         shares += speed_by_share(multiplier, sets)
         progress.advance(note=netlist)
     for path, table in ((args.table, rows), (args.shares, shares)):
@@ -86,19 +97,16 @@ def main(argv: list[str] | None = None) -> None:
             pd.DataFrame(table).to_csv(temporary, index=False)
 
 
-def rows_of(
+def at_w8a8s_power(
     arms: Sequence[Arm],
     passes: pd.DataFrame,
     array: SystolicArray,
     energy: ArrayEnergy,
     config: ArrayStudyConfig,
 ) -> Iterator[dict[str, object]]:
-    """Every arm and pass; and prompts on AT_EQUAL_POWER once more at the power that W8A8 takes."""
+    """Prompts on AT_EQUAL_POWER with voltages and clocks moved until it takes the power that W8A8 takes."""
     by_pass = dict(list(passes.groupby("pass_name", sort=False)))
     watts = costs_of(next(arm for arm in arms if arm.name == "W8A8"), passes, array, energy)["power_w"]
-    for arm in arms:
-        for pass_name, costs in costs_of(arm, passes, array, energy).iterrows():
-            yield row_of(arm, arm.name, str(pass_name), by_pass, costs, config)
     free = next(arm for arm in arms if arm.name == f"{AT_EQUAL_POWER} iso_voltage")
     for pass_name, layers in by_pass.items():
         if not pass_name.endswith("prompt"):
@@ -109,8 +117,23 @@ def rows_of(
             yield row_of(moved, f"{AT_EQUAL_POWER} iso_power", pass_name, by_pass, costs, config)
 
 
-def arms_of(multiplier: Multiplier, sets: dict[str, tuple[int, ...]]) -> list[Arm]:
-    stored = {name: stored_of(name, sets) for name in ("rtn-w8", "rtn-w4-g64", *HALO)}
+def all_passes(
+    arms: Sequence[Arm],
+    passes: pd.DataFrame,
+    array: SystolicArray,
+    energy: ArrayEnergy,
+    config: ArrayStudyConfig,
+    *,
+    parts: int = 1,
+) -> Iterator[dict[str, object]]:
+    by_pass = dict(list(passes.groupby("pass_name", sort=False)))
+    for arm in arms:
+        for pass_name, costs in costs_of(arm, passes, array, energy, parts=parts).iterrows():
+            yield row_of(arm, arm.name, str(pass_name), by_pass, costs, config)
+
+
+def arms_of(multiplier: Multiplier, sets: dict[str, tuple[int, ...]], *, tile: int = TILE) -> list[Arm]:
+    stored = {name: stored_of(name, sets, tile=tile) for name in ("rtn-w8", "rtn-w4-g64", *HALO)}
     arms = baselines(multiplier, stored)
     books = {"low": sets["fast9"], "high": sets["fast16"]}
     return arms + [
@@ -122,9 +145,9 @@ def arms_of(multiplier: Multiplier, sets: dict[str, tuple[int, ...]]) -> list[Ar
     ]
 
 
-def stored_of(name: str, sets: dict[str, tuple[int, ...]]) -> Stored:
+def stored_of(name: str, sets: dict[str, tuple[int, ...]], *, tile: int) -> Stored:
     """What the row makes of a Gaussian matrix with as random a Fisher information."""
-    row = ROWS[name]
+    row = replace(ROWS[name], tile=tile)
     chance = torch.Generator().manual_seed(0)
     weight = torch.randn(SIDE, SIDE, generator=chance)
     found = Sensitivity(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.sources import Entry
-from stages.halo.config import LlamaConfig
+from stages.halo.config import HaloExportConfig, LlamaConfig
 from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
@@ -141,6 +141,20 @@ class Catalogue:
             for model in table.models
             if not {table.dataset, *self.language_needs(model)} & self.unavailable
         ]
+
+    def judged_tables(self) -> list[tuple[str, str]]:
+        """Of each language model the first table of perplexities, which claims rest on."""
+        first = {model: name for name, model in reversed(self.perplexity_tables())}
+        return [(name, model) for name, model in self.perplexity_tables() if first[model] == name]
+
+    def judged_netlist(self) -> str:
+        """The multiplier whose books those tables rest on."""
+        return self.settings.halo.perplexity[self.judged_tables()[0][0]].netlist
+
+    def halo_exports(self) -> dict[str, HaloExportConfig]:
+        """Name -> settings of the language models on code books that are exported and whose data are there."""
+        there = self.perplexity_tables()
+        return {n: e for n, e in self.settings.halo.exports.items() if (e.study, e.model) in there}
 
     def language_needs(self, model: str) -> frozenset[str]:
         """Names in the registry that a language model rests on."""
@@ -295,6 +309,19 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             for key, values, known in (
                 ("models", table.models, languages),
                 ("dataset", (table.dataset,), set(registry.datasets)),
+            )
+        ),
+        *(
+            (f"halo.exports.{name}.{key}", (value,), known)
+            for name, export in settings.halo.exports.items()
+            for key, value, known in (
+                ("study", export.study, set(settings.halo.perplexity)),
+                (
+                    "model",
+                    export.model,
+                    set(getattr(settings.halo.perplexity.get(export.study), "models", ())),
+                ),
+                ("row", export.row, set(getattr(settings.halo.perplexity.get(export.study), "rows", ()))),
             )
         ),
         (

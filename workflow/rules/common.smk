@@ -75,12 +75,20 @@ PARTS = {
             else []
         ),
     ],
-    "halo": ["halo/parts/measure_weight_profiles.json"],
+    "halo": [
+        "halo/parts/measure_weight_profiles.json",
+        *(
+            ["halo/parts/measure_array.json", "halo/parts/measure_perplexity.json"]
+            if CATALOGUE.judged_tables()
+            else []
+        ),
+        *(["halo/parts/verify_export.json"] if CATALOGUE.halo_exports() else []),
+    ],
 }
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
-BUILT = ["crisp", "egogestvid", "minifloats"]
+BUILT = ["crisp", "egogestvid", "halo", "minifloats"]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {

@@ -1,4 +1,9 @@
 # HALO: language models on the few weight values that are fast, their perplexity, and the array that they would run on.
+HALO = SETTINGS.halo
+
+
+def export_study(wildcards):
+    return HALO.perplexity[HALO.exports[wildcards.export].study]
 
 
 rule train_language_model:
@@ -6,8 +11,17 @@ rule train_language_model:
         train=lambda wc: f"data/prepared/{CATALOGUE.llama_models()[wc.model][0].dataset}/train/text.txt",
         valid=lambda wc: f"data/prepared/{CATALOGUE.llama_models()[wc.model][0].dataset}/valid/text.txt",
     output:
-        # its other files stand beside it
-        model=none("results/{scale}/models/{model}/model.json"),
+        model=dvc("results/{scale}/models/{model}/model.json"),
+        weights=dvc("results/{scale}/models/{model}/model.safetensors"),
+        others=[
+            dvc(f"results/{{scale}}/models/{{model}}/{file}.json")
+            for file in (
+                "config",
+                "generation_config",
+                "tokenizer",
+                "tokenizer_config",
+            )
+        ],
         curve=dvc("results/{scale}/halo/tables/training/{model}.csv"),
     log:
         "results/{scale}/logs/train_language_model/{model}.log",
@@ -35,8 +49,8 @@ rule train_language_model:
 rule evaluate_rows:
     input:
         model=lambda wc: f"{CATALOGUE.language_model_folder(wc.model)}/model.json",
-        calibration=lambda wc: f"data/prepared/{SETTINGS.halo.perplexity[wc.study].dataset}/valid/text.txt",
-        test=lambda wc: f"data/prepared/{SETTINGS.halo.perplexity[wc.study].dataset}/test/text.txt",
+        calibration=lambda wc: f"data/prepared/{HALO.perplexity[wc.study].dataset}/valid/text.txt",
+        test=lambda wc: f"data/prepared/{HALO.perplexity[wc.study].dataset}/test/text.txt",
         profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
     output:
         table=dvc("results/{scale}/halo/tables/perplexity/{study}/{model}.csv"),
@@ -49,14 +63,166 @@ rule evaluate_rows:
     resources:
         mem_mb=4000,
         runtime=240,
+        gpu=0,
+        device=config["device"],
     params:
-        config=lambda wc: to_json(
-            replace(SETTINGS.halo.perplexity[wc.study], models=())
-        ),
+        config=lambda wc: to_json(replace(HALO.perplexity[wc.study], models=())),
         folder=lambda wc: CATALOGUE.language_model_folder(wc.model),
         code=code_of("halo.evaluate_rows"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.halo.evaluate_rows --model {params.folder} --calibration {input.calibration}"
         " --test {input.test} --profile {input.profile} --config {params.config:q}"
-        " --state scratch/{params.code} --table {output.table} --losses {output.losses} > {log} 2>&1"
+        " --device {resources.device} --state scratch/{params.code} --table {output.table}"
+        " --losses {output.losses} > {log} 2>&1"
+
+
+rule study_array:
+    input:
+        profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
+    output:
+        table=dvc("results/{scale}/halo/tables/array.csv"),
+        shares=dvc("results/{scale}/halo/tables/array_shares.csv"),
+    log:
+        "results/{scale}/logs/study_array.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_array.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=20,
+    params:
+        config=verbatim(to_json(SETTINGS.halo.array)),
+        code=code_of("halo.study_array"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.study_array --profile {input.profile} --config {params.config:q}"
+        " --table {output.table} --shares {output.shares} > {log} 2>&1"
+
+
+rule measure_array:
+    input:
+        table="results/{scale}/halo/tables/array.csv",
+        shares="results/{scale}/halo/tables/array_shares.csv",
+        profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
+    output:
+        measurements=dvc("results/{scale}/halo/parts/measure_array.json"),
+    log:
+        "results/{scale}/logs/measure_array.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_array.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        netlist=lambda wc: CATALOGUE.judged_netlist(),
+        code=code_of("halo.measure_array"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.measure_array --table {input.table} --shares {input.shares}"
+        " --profile {input.profile} --netlist {params.netlist} --measurements {output.measurements} > {log} 2>&1"
+
+
+rule measure_perplexity:
+    input:
+        tables=[
+            f"results/{{scale}}/halo/tables/perplexity/{study}/{model}.csv"
+            for study, model in CATALOGUE.judged_tables()
+        ],
+        losses=[
+            f"results/{{scale}}/halo/tables/perplexity/{study}/{model}.npz"
+            for study, model in CATALOGUE.judged_tables()
+        ],
+        array="results/{scale}/halo/tables/array.csv",
+    output:
+        measurements=dvc("results/{scale}/halo/parts/measure_perplexity.json"),
+    log:
+        "results/{scale}/logs/measure_perplexity.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_perplexity.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        netlist=lambda wc: CATALOGUE.judged_netlist(),
+        code=code_of("halo.measure_perplexity"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.measure_perplexity --tables {input.tables} --losses {input.losses}"
+        " --array {input.array} --netlist {params.netlist} --measurements {output.measurements} > {log} 2>&1"
+
+
+rule export_row:
+    input:
+        model=lambda wc: f"{CATALOGUE.language_model_folder(HALO.exports[wc.export].model)}/model.json",
+        calibration=lambda wc: f"data/prepared/{export_study(wc).dataset}/valid/text.txt",
+        profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
+    output:
+        record=dvc("results/{scale}/halo/exports/{export}/halo.json"),
+        weights=dvc("results/{scale}/halo/exports/{export}/weights.safetensors"),
+        schedule=dvc("results/{scale}/halo/exports/{export}/schedule.json"),
+    log:
+        "results/{scale}/logs/export_row/{export}.log",
+    benchmark:
+        "results/{scale}/benchmarks/export_row/{export}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=lambda wc: to_json(replace(export_study(wc), models=(), rows=())),
+        folder=lambda wc, input: parent_of(input.model),
+        row=lambda wc: HALO.exports[wc.export].row,
+        transition_ns=HALO.array.transition_ns,
+        target=lambda wc, output: parent_of(output.record),
+        code=code_of("halo.export_row"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.export_row --model {params.folder} --calibration {input.calibration}"
+        " --profile {input.profile} --config {params.config:q} --row {params.row}"
+        " --device {resources.device} --transition-ns {params.transition_ns} --folder {params.target} > {log} 2>&1"
+
+
+rule verify_export:
+    input:
+        exports=[
+            f"results/{{scale}}/halo/exports/{name}/halo.json"
+            for name in CATALOGUE.halo_exports()
+        ],
+        models=[
+            f"{CATALOGUE.language_model_folder(export.model)}/model.json"
+            for export in CATALOGUE.halo_exports().values()
+        ],
+        tests=[
+            f"data/prepared/{HALO.perplexity[export.study].dataset}/test/text.txt"
+            for export in CATALOGUE.halo_exports().values()
+        ],
+        losses=[
+            f"results/{{scale}}/halo/tables/perplexity/{export.study}/{export.model}.npz"
+            for export in CATALOGUE.halo_exports().values()
+        ],
+        profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
+    output:
+        measurements=dvc("results/{scale}/halo/parts/verify_export.json"),
+    log:
+        "results/{scale}/logs/verify_export.log",
+    benchmark:
+        "results/{scale}/benchmarks/verify_export.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        exports=lambda wc, input: " ".join(parent_of(file) for file in input.exports),
+        models=lambda wc, input: " ".join(parent_of(file) for file in input.models),
+        configs=[
+            to_json(replace(HALO.perplexity[export.study], models=(), rows=()))
+            for export in CATALOGUE.halo_exports().values()
+        ],
+        code=code_of("halo.verify_export"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.verify_export --exports {params.exports} --models {params.models}"
+        " --tests {input.tests} --losses {input.losses} --configs {params.configs:q} --profile {input.profile}"
+        " --measurements {output.measurements} > {log} 2>&1"

@@ -15,7 +15,7 @@ rule train_teacher:
     benchmark:
         "results/{scale}/benchmarks/train_teacher/{model}.tsv"
     wildcard_constraints:
-        model="[a-z0-9-]+-s[0-9]+",
+        model="|".join(CATALOGUE.teacher_models()) or "none",
     retries: 1
     threads: 1
     resources:

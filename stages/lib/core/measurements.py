@@ -71,8 +71,13 @@ def over_seeds(
         samples=samples,
         resamples=resamples,
         n=n,
-        controls={name: float(value) for name, value in controls.items() if isfinite(value)},
+        controls=finite(controls),
     )
+
+
+def finite(controls: Mapping[str, float]) -> dict[str, float]:
+    """Without those that have no number here."""
+    return {name: float(value) for name, value in controls.items() if isfinite(value)}
 
 
 def write_measurements(

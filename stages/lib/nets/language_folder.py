@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core.artifacts import read_json, write_json
+from stages.lib.core.artifacts import file_digest, read_json, value_digest, write_json
 from stages.lib.core.errors import InputError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a folder is all that is read; nothing is looked up elsewhere
@@ -45,3 +45,8 @@ def write_language_model(folder: str | Path, model: Any, tokenizer: Any, record:
 
 def language_model_record(folder: str | Path) -> dict[str, Any]:
     return dict(read_json(Path(folder) / "model.json"))
+
+
+def weights_digest(folder: str | Path) -> str:
+    """Content digest of all weight files together."""
+    return value_digest([file_digest(path) for path in sorted(Path(folder).glob("*.safetensors"))])

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.lib.numerics.bit_packing import bits_for, pack_fields
 from stages.lib.sparse.packed import HybridMatrix, blocks_of
 
 Mask = NDArray[np.bool_]
-
-
-def bits(values: int) -> int:
-    """That tell `values` cases apart; one case needs none."""
-    return max(values - 1, 0).bit_length()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +66,15 @@ def index_bits(form: str, counts: Counts, *, m: int = 1) -> int:
     """
     c = counts
     if form == "hybrid":
-        return c.kept_blocks * bits(c.block_columns) + c.nonzeros * bits(m)
+        return c.kept_blocks * bits_for(c.block_columns) + c.nonzeros * bits_for(m)
     if form == "csr":
-        return c.nonzeros * bits(c.columns) + (c.rows + 1) * bits(c.nonzeros + 1)
+        return c.nonzeros * bits_for(c.columns) + (c.rows + 1) * bits_for(c.nonzeros + 1)
     if form == "bitmap":
         return c.rows * c.columns
     if form == "ellpack":
-        return c.rows * c.longest_row * bits(c.columns)
+        return c.rows * c.longest_row * bits_for(c.columns)
     if form == "bsr":
-        return c.kept_blocks * bits(c.block_columns) + (c.block_rows + 1) * bits(c.kept_blocks + 1)
+        return c.kept_blocks * bits_for(c.block_columns) + (c.block_rows + 1) * bits_for(c.kept_blocks + 1)
     raise ValueError(f"there is no format {form!r}")
 
 
@@ -107,39 +103,31 @@ def written_index(form: str, mask: Mask, *, block: int = 16, packed: HybridMatri
 def _hybrid(mask: Mask, block: int, packed: HybridMatrix | None) -> bytes:
     assert packed is not None
     columns = -(-packed.shape[1] // packed.block)
-    return _joined((packed.block_columns, bits(columns)), (packed.offsets, bits(packed.m)))
+    return pack_fields((packed.block_columns, bits_for(columns)), (packed.offsets, bits_for(packed.m)))
 
 
 def _csr(mask: Mask, block: int, packed: HybridMatrix | None) -> bytes:
     columns = np.nonzero(mask)[1]
     starts = np.concatenate([[0], mask.sum(1).cumsum()])
-    return _joined((columns, bits(mask.shape[1])), (starts, bits(int(starts[-1]) + 1)))
+    return pack_fields((columns, bits_for(mask.shape[1])), (starts, bits_for(int(starts[-1]) + 1)))
 
 
 def _bsr(mask: Mask, block: int, packed: HybridMatrix | None) -> bytes:
     used = blocks_of(mask, block).any(axis=(2, 3))
     starts = np.concatenate([[0], used.sum(1).cumsum()])
-    return _joined((np.nonzero(used)[1], bits(used.shape[1])), (starts, bits(int(starts[-1]) + 1)))
+    return pack_fields(
+        (np.nonzero(used)[1], bits_for(used.shape[1])), (starts, bits_for(int(starts[-1]) + 1))
+    )
 
 
 def _bitmap(mask: Mask, block: int, packed: HybridMatrix | None) -> bytes:
-    return _joined((mask, 1))
+    return pack_fields((mask, 1))
 
 
 def _ellpack(mask: Mask, block: int, packed: HybridMatrix | None) -> bytes:
     width = int(mask.sum(1).max())
     columns = np.argsort(~mask, axis=1, kind="stable")[:, :width]
-    return _joined((columns, bits(mask.shape[1])))
-
-
-def _joined(*fields: tuple[NDArray[np.generic], int]) -> bytes:
-    """Values of so many bits each, one after the other, the highest bit first."""
-    parts = [np.zeros(0, np.uint8)]
-    for values, width in fields:
-        numbers = np.asarray(values).ravel().astype(np.uint64)
-        shifts = np.arange(width - 1, -1, -1, dtype=np.uint64)
-        parts.append(((numbers[:, None] >> shifts) & np.uint64(1)).astype(np.uint8).ravel())
-    return np.packbits(np.concatenate(parts)).tobytes()
+    return pack_fields((columns, bits_for(mask.shape[1])))
 
 
 _WRITERS: dict[str, Callable[[Mask, int, HybridMatrix | None], bytes]] = {

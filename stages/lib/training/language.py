@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.lib.core.errors import InputError
+from stages.lib.training.device import mixed_precision
 
 
 def token_windows(tokenizer: Any, text: str, *, length: int, n: int = 0) -> Tensor:
@@ -31,14 +32,19 @@ def token_windows(tokenizer: Any, text: str, *, length: int, n: int = 0) -> Tens
 def window_losses(
     model: Callable[..., Any], windows: Tensor, *, batch: int = 1, bf16: bool = False
 ) -> Tensor:
-    """(n,) mean negative log-likelihood of each window's predicted tokens, in nats."""
+    """(n,) mean negative log-likelihood of each window's predicted tokens, in nats; windows are on the model's device."""
     found = []
     for part in windows.split(batch):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with mixed_precision(windows.device, bf16):
             logits = model(part, use_cache=False).logits
         losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), part[:, 1:], reduction="none")
         found.append(losses.mean(1))
-    return torch.cat(found)
+    return torch.cat(found).cpu()
+
+
+def resampled_windows(n: int, *, draws: int = 1000, seed: int = 0) -> Tensor:
+    """(draws, n) int64: windows drawn anew, with repetition (bootstrap)."""
+    return torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
 
 
 def perplexity(losses: Tensor) -> float:
