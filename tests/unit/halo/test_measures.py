@@ -71,9 +71,9 @@ def test_a_model_without_a_row_has_no_number():
 def array_table() -> pd.DataFrame:
     """One model that waits for arithmetic and one that waits for memory, whose clock is of no use to it."""
     rows = []
+    speeds = {"FP16": 0.5, "W8A8": 1.0, "W4A8": 1.0, "halo-bal published": 1.4}
     for model, share, gain in (("opt-1.3b", 1.0, 1.9), ("smollm2-135m", 0.5, 1.0)):
-        for arm, speed in (("FP16", 0.5), ("W8A8", 1.0), ("W4A8", 1.0), ("W8A8 overclocked", gain), ("halo-perf published", gain),
-                           ("halo-bal published", 1.4)):  # fmt: skip
+        for arm, speed in (speeds | {"W8A8 overclocked": gain, "halo-perf published": gain}).items():
             rows.append(
                 {"netlist": "array", "array": "hbm", "model": model, "pass": "prompt", "arm": arm, "parts": 1,
                  "time_ms": 1 / speed, "energy_mj": 2.0 if arm == "W8A8" else 1.0, "compute_share": share,

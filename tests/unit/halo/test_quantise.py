@@ -127,8 +127,15 @@ def test_the_least_sensitive_tiles_are_low(model, sensitivity, sets):
     assert means[inverse].min() >= means[~inverse].max()
 
 
-@pytest.mark.parametrize(("plain", "compensated"), [("rtn-w4-g64", "gptq-w4-g64"), ("rtn-w3-g64", "gptq-w3-g64"),
-                                                    ("halo-acc", "halo-acc-compensated"), ("halo-perf", "halo-perf-compensated")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("plain", "compensated"),
+    [
+        ("rtn-w4-g64", "gptq-w4-g64"),
+        ("rtn-w3-g64", "gptq-w3-g64"),
+        ("halo-acc", "halo-acc-compensated"),
+        ("halo-perf", "halo-perf-compensated"),
+    ],
+)
 def test_compensation_lowers_the_error_of_outputs(plain, compensated, model, sensitivity, sets):
     def error(row):
         total = 0.0
