@@ -30,6 +30,7 @@ localrules:
     egogestvid,
     judge,
     crisp,
+    halo,
     hardware,
     bench,
 
@@ -42,6 +43,7 @@ rule all:
         rules.egogestvid.input if SETTINGS.hands.sets else [],
         rules.hardware.input,
         rules.crisp.input,
+        rules.halo.input,
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

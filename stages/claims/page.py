@@ -36,6 +36,7 @@ class Section:
     svg: str
     table: pd.DataFrame | None
     table_name: str
+    notes: tuple[str, ...] = ()  # paragraphs that the stage wrote beside the figure
 
 
 def render(
@@ -63,6 +64,7 @@ def render(
                         "svg": inline_svg(s.svg, prefix=f"f{i}"),
                         "table": table_html(s.table),
                         "table_name": s.table_name,
+                        "notes": s.notes,
                     }
                     for i, s in enumerate(sections)
                     if s.paper == paper

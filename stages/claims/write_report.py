@@ -3,7 +3,8 @@
 python -m stages.claims.write_report --claims claims.json --sections '[{...}]' --results results/laptop
     --report report.html
 
---sections is a JSON list of {paper, title, caption, figure, table}, paths below --results (table may be null).
+--sections is a JSON list of {paper, title, caption, figure, table}, paths below --results (table may be null); one may
+have `notes`, a text file of paragraphs, a line each.
 The cost of the run is read from the benchmark files of the rules below --results.
 """
 
@@ -52,6 +53,9 @@ def _section(results: Path, item: dict) -> Section:
         svg=(results / item["figure"]).read_text(encoding="utf-8"),
         table=pd.read_csv(results / item["table"]) if item["table"] else None,
         table_name=item["table"] or "",
+        notes=tuple((results / item["notes"]).read_text(encoding="utf-8").splitlines())
+        if item.get("notes")
+        else (),
     )
 
 

@@ -83,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     progress.advance(note=f"float32 {perplexity(exact):.2f}")
     about = {
         "model": args.model.name,
+        "text": config.dataset,
         "netlist": config.netlist,
         "tokens": test[:, 1:].numel(),
         "window": config.window,

@@ -71,6 +71,12 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
     return whole
 
 
+def paper_prompts(table: pd.DataFrame) -> pd.DataFrame:
+    """Prompts of the paper's models on the first array, where all arms were studied."""
+    first = table["array"] == table["array"].iloc[0]
+    return table[first & (table["pass"] == "prompt") & table["model"].isin(PAPER)]
+
+
 def frequency_bound(own: pd.DataFrame) -> Measurement:
     """H4: the most that the published clocks gain over W8A8 where both wait for arithmetic alone."""
     fast = own[own["arm"].isin(["halo-perf published", "W8A8 overclocked"])]
@@ -135,7 +141,7 @@ def transitions(table: pd.DataFrame) -> Measurement:
 
 def equal_voltage(table: pd.DataFrame) -> Measurement:
     """H7: energy saved over W8A8 at the published voltages less that at one voltage; a sample each multiplier."""
-    prompts = table[(table["pass"] == "prompt") & table["model"].isin(PAPER)]
+    prompts = paper_prompts(table)
     saving = prompts.pivot_table(index="netlist", columns="arm", values="saving over W8A8")
     speed = prompts.pivot_table(index="netlist", columns="arm", values="speed over W8A8")
     shrinks = (saving["halo-bal published"] - saving["halo-bal iso_voltage"]).reset_index(drop=True)
@@ -170,7 +176,7 @@ def power_of_two(profiles: pd.DataFrame) -> Measurement:
 
 def headline(own: pd.DataFrame) -> Measurement:
     """H15: mean gain in speed over all three baselines, prompts of the paper's models, published levels, fastest HALO."""
-    prompts = own[(own["pass"] == "prompt") & own["model"].isin(PAPER)]
+    prompts = paper_prompts(own)
     controls = {}
     for arm in HALO:
         for reading in ("published", "iso_voltage"):

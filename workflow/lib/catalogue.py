@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.sources import Entry
-from stages.halo.config import HaloExportConfig, LlamaConfig
+from stages.halo.config import HaloExportConfig, LlamaConfig, PerplexityConfig
 from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
@@ -139,8 +139,16 @@ class Catalogue:
             (name, model)
             for name, table in self.settings.halo.perplexity.items()
             for model in table.models
-            if not {table.dataset, *self.language_needs(model)} & self.unavailable
+            if not {self.perplexity_study(name).dataset, *self.language_needs(model)} & self.unavailable
         ]
+
+    def perplexity_study(self, name: str) -> PerplexityConfig:
+        """Settings of a table of perplexities, on the other text where the first is not there."""
+        study = self.settings.halo.perplexity[name]
+        return replace(study, dataset=study.fallback) if self.falls_back(study) else study
+
+    def falls_back(self, study: PerplexityConfig) -> bool:
+        return bool(study.fallback) and study.dataset in self.unavailable
 
     def judged_tables(self) -> list[tuple[str, str]]:
         """Of each language model the first table of perplexities, which claims rest on."""
@@ -232,6 +240,7 @@ class Catalogue:
         models = swept.union(*others, exported, pruned, self.settings.teachers.pretrained)
         halo = self.settings.halo
         texts = {table.dataset for table in halo.perplexity.values()}
+        texts |= {table.fallback for table in halo.perplexity.values() if table.fallback}
         texts |= {llama.dataset for llama in halo.llamas.values()}
         languages = {m for table in halo.perplexity.values() for m in table.models}
         return frozenset().union(
@@ -309,6 +318,7 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             for key, values, known in (
                 ("models", table.models, languages),
                 ("dataset", (table.dataset,), set(registry.datasets)),
+                ("fallback", tuple(filter(None, [table.fallback])), set(registry.datasets)),
             )
         ),
         *(

@@ -53,7 +53,12 @@ rule judge_claims:
 rule write_report:
     input:
         claims="results/{scale}/claims.json",
-        figures=[f"results/{{scale}}/{section['figure']}" for section in SECTIONS],
+        figures=[
+            f"results/{{scale}}/{section[part]}"
+            for section in SECTIONS
+            for part in ("figure", "notes")
+            if part in section
+        ],
     output:
         page=none("results/{scale}/report.html"),
     log:

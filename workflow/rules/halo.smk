@@ -3,7 +3,7 @@ HALO = SETTINGS.halo
 
 
 def export_study(wildcards):
-    return HALO.perplexity[HALO.exports[wildcards.export].study]
+    return CATALOGUE.perplexity_study(HALO.exports[wildcards.export].study)
 
 
 rule train_language_model:
@@ -49,8 +49,8 @@ rule train_language_model:
 rule evaluate_rows:
     input:
         model=lambda wc: f"{CATALOGUE.language_model_folder(wc.model)}/model.json",
-        calibration=lambda wc: f"data/prepared/{HALO.perplexity[wc.study].dataset}/valid/text.txt",
-        test=lambda wc: f"data/prepared/{HALO.perplexity[wc.study].dataset}/test/text.txt",
+        calibration=lambda wc: f"data/prepared/{CATALOGUE.perplexity_study(wc.study).dataset}/valid/text.txt",
+        test=lambda wc: f"data/prepared/{CATALOGUE.perplexity_study(wc.study).dataset}/test/text.txt",
         profile=f"results/{{scale}}/hardware/weight_profile/{CATALOGUE.technologies()[0]}.csv",
     output:
         table=dvc("results/{scale}/halo/tables/perplexity/{study}/{model}.csv"),
@@ -66,7 +66,9 @@ rule evaluate_rows:
         gpu=0,
         device=config["device"],
     params:
-        config=lambda wc: to_json(replace(HALO.perplexity[wc.study], models=())),
+        config=lambda wc: to_json(
+            replace(CATALOGUE.perplexity_study(wc.study), models=())
+        ),
         folder=lambda wc: CATALOGUE.language_model_folder(wc.model),
         code=code_of("halo.evaluate_rows"),
         env=env_of("main"),
@@ -196,7 +198,7 @@ rule verify_export:
             for export in CATALOGUE.halo_exports().values()
         ],
         tests=[
-            f"data/prepared/{HALO.perplexity[export.study].dataset}/test/text.txt"
+            f"data/prepared/{CATALOGUE.perplexity_study(export.study).dataset}/test/text.txt"
             for export in CATALOGUE.halo_exports().values()
         ],
         losses=[
@@ -217,7 +219,9 @@ rule verify_export:
         exports=lambda wc, input: " ".join(parent_of(file) for file in input.exports),
         models=lambda wc, input: " ".join(parent_of(file) for file in input.models),
         configs=[
-            to_json(replace(HALO.perplexity[export.study], models=(), rows=()))
+            to_json(
+                replace(CATALOGUE.perplexity_study(export.study), models=(), rows=())
+            )
             for export in CATALOGUE.halo_exports().values()
         ],
         code=code_of("halo.verify_export"),
@@ -226,3 +230,95 @@ rule verify_export:
         "envs/py main -m stages.halo.verify_export --exports {params.exports} --models {params.models}"
         " --tests {input.tests} --losses {input.losses} --configs {params.configs:q} --profile {input.profile}"
         " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule plot_perplexity:
+    input:
+        tables=[
+            f"results/{{scale}}/halo/tables/perplexity/{study}/{model}.csv"
+            for study, model in CATALOGUE.judged_tables()
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/halo/figures/perplexity.svg"),
+            caption="../report/perplexity.rst",
+            category="halo",
+            labels={"figure": "perplexity over bits"},
+        ),
+        drawn=dvc("results/{scale}/halo/figures/perplexity.csv"),
+        parts=report(
+            dvc("results/{scale}/halo/figures/parts.svg"),
+            caption="../report/halo_parts.rst",
+            category="halo",
+            labels={"figure": "parts of the method"},
+        ),
+        drawn_parts=dvc("results/{scale}/halo/figures/parts.csv"),
+    log:
+        "results/{scale}/logs/plot_perplexity.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_perplexity.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("halo.plot_perplexity"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.plot_perplexity --tables {input.tables} --figure {output.figure}"
+        " --drawn {output.drawn} --parts {output.parts} --drawn-parts {output.drawn_parts} > {log} 2>&1"
+
+
+rule plot_array:
+    input:
+        table="results/{scale}/halo/tables/array.csv",
+        shares="results/{scale}/halo/tables/array_shares.csv",
+        perplexity=[
+            f"results/{{scale}}/halo/tables/perplexity/{study}/{model}.csv"
+            for study, model in CATALOGUE.perplexity_tables()
+        ],
+    output:
+        premise=report(
+            dvc("results/{scale}/halo/figures/premise.svg"),
+            caption="../report/premise.rst",
+            category="halo",
+            labels={"figure": "the premise by multiplier"},
+        ),
+        drawn_premise=dvc("results/{scale}/halo/figures/premise.csv"),
+        bounds=report(
+            dvc("results/{scale}/halo/figures/bounds.svg"),
+            caption="../report/bounds.rst",
+            category="halo",
+            labels={"figure": "what clocks can give"},
+        ),
+        drawn_bounds=dvc("results/{scale}/halo/figures/bounds.csv"),
+        notes=dvc("results/{scale}/halo/figures/bounds.txt"),
+    log:
+        "results/{scale}/logs/plot_array.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_array.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        netlist=lambda wc: CATALOGUE.judged_netlist(),
+        code=code_of("halo.plot_array"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.halo.plot_array --table {input.table} --shares {input.shares}"
+        " --perplexity {input.perplexity} --netlist {params.netlist} --premise {output.premise}"
+        " --drawn-premise {output.drawn_premise} --bounds {output.bounds} --drawn-bounds {output.drawn_bounds}"
+        " --notes {output.notes} > {log} 2>&1"
+
+
+rule halo:
+    input:
+        f"results/{SCALE}/halo/measurements.json",
+        expand(
+            "results/{scale}/halo/figures/{figure}.svg",
+            scale=SCALE,
+            figure=(
+                ["perplexity", "bounds", "premise"]
+                if CATALOGUE.judged_tables()
+                else []
+            ),
+        ),
