@@ -16,7 +16,6 @@ from stages.lib.numerics.bit_packing import bits_for
 from stages.lib.numerics.codebooks import (
     code_book,
     fitted_scales,
-    fitted_scales_of_large_rows,
     nearest,
     weighted_centroids,
 )
@@ -25,7 +24,6 @@ from stages.lib.numerics.tiles import spread, to_tiles
 
 SCALE_BITS = 16
 SPARSE_BITS = 8
-LARGE_TILE = 4096  # weights
 PACKED_BITS = {9: 10 / 3}  # three indices of nine values in ten bits
 
 
@@ -201,8 +199,12 @@ def quantise_matrix(
     is_low = spread(low, row.tile, weight.shape)
     low_book, high_book = (code_book(books[key]).to(weight.device) for key in ("low", "high"))
 
+    one_book = {True: low_book, False: high_book}.get(bool(low.all()) if low.all() or not low.any() else None)
+
     def on_book(x: Tensor, scale: Tensor, is_low: Tensor) -> Tensor:
         z = x / scale
+        if one_book is not None:
+            return one_book[nearest(z, one_book)]
         return torch.where(is_low, low_book[nearest(z, low_book)], high_book[nearest(z, high_book)])
 
     if row.compensated:
@@ -235,8 +237,9 @@ def _tile_scales(dense: Tensor, row: Row, books: Mapping[str, tuple[int, ...]], 
     scales = torch.ones(len(flat), device=flat.device)
     for name, chosen in (("low", low.flatten()), ("high", ~low.flatten())):
         if chosen.any():
-            fit = fitted_scales_of_large_rows if flat.shape[1] > LARGE_TILE else fitted_scales
-            scales[chosen] = fit(flat[chosen], code_book(books[name]).to(flat.device), signs=row.signs)
+            scales[chosen] = fitted_scales(
+                flat[chosen], code_book(books[name]).to(flat.device), signs=row.signs
+            )
     return stored(scales).view(low.shape)
 
 

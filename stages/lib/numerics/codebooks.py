@@ -6,7 +6,9 @@ value * scale. Ties go to the lower value.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.lib.core.errors import InputError
@@ -33,44 +35,49 @@ def rounded(x: Tensor, book: Tensor, scale: Tensor) -> Tensor:
 
 
 def fitted_scales(
-    rows: Tensor,
-    book: Tensor,
-    *,
-    weight: Tensor | None = None,
-    clips: Sequence[float] = CLIPS,
-    signs: bool = True,
+    rows: Tensor, book: Tensor, *, clips: Sequence[float] = CLIPS, signs: bool = True
 ) -> Tensor:
-    """(n,) scale of each row of (n, e) with the least (weighted) squared error, of a few that clip the largest weights.
+    """(n,) scale of each row of (n, e) with the least squared error, of a few that clip the largest weights.
 
     A scale reaches a row's extreme on the side where the book has a value for it. signs: where the book is lopsided a
     negative scale is tried too, which stands for the book with its signs turned. A row of zeros gets 1.
     """
-    reaches = []
-    for sign in (1, -1) if signs and not torch.equal(book, -book.flip(0)) else (1,):
-        low, high = (book[0], book[-1]) if sign > 0 else (-book[-1], -book[0])
-        up = rows.amax(1) / high if high > 0 else torch.zeros_like(rows[:, 0])
-        down = rows.amin(1) / low if low < 0 else torch.zeros_like(rows[:, 0])
-        reaches.append(sign * torch.maximum(up, down).clamp(min=0))
-    best = torch.full_like(rows[:, 0], torch.inf)
+    values = sorted_rows(rows)
+    sums = F.pad(values.double().cumsum(1), (1, 0))
+    best = torch.full_like(rows[:, 0], torch.inf, dtype=torch.float64)
     found = torch.ones_like(rows[:, 0])
-    for reach in reaches:
+    for sign in (1, -1) if signs and not torch.equal(book, -book.flip(0)) else (1,):
+        turned = book if sign > 0 else -book.flip(0)
+        low, high = turned[0], turned[-1]
+        up = values[:, -1] / high if high > 0 else torch.zeros_like(best, dtype=rows.dtype)
+        down = values[:, 0] / low if low < 0 else torch.zeros_like(best, dtype=rows.dtype)
+        reach = torch.maximum(up, down).clamp(min=0)
         for clip in clips:
             scale = torch.where(reach == 0, torch.ones_like(reach), reach * clip)
-            error = (rounded(rows, book, scale[:, None]) - rows) ** 2
-            error = (error if weight is None else error * weight).sum(1)
+            error = _error_less_squares(values, sums, turned, scale)
             better = error < best
-            best, found = torch.where(better, error, best), torch.where(better, scale, found)
+            best, found = torch.where(better, error, best), torch.where(better, sign * scale, found)
     return found
 
 
-def fitted_scales_of_large_rows(rows: Tensor, book: Tensor, *, bins: int = 512, signs: bool = True) -> Tensor:
-    """fitted_scales from a histogram of each row between its extremes: as good, and much faster."""
-    largest = rows.abs().amax(1, keepdim=True).clamp(min=1e-30)
-    at = (rows / largest * bins).round().long() + bins
-    counts = rows.new_zeros(len(rows), 2 * bins + 1).scatter_add_(1, at, torch.ones_like(rows))
-    centres = torch.arange(-bins, bins + 1, device=rows.device) / bins * largest
-    # an empty bin has no extreme
-    return fitted_scales(centres.masked_fill(counts == 0, 0), book, weight=counts, signs=signs)
+def _error_less_squares(values: Tensor, sums: Tensor, book: Tensor, scale: Tensor) -> Tensor:
+    """Squared error of sorted rows to the nearest value * scale, less the sum of their squares.
+
+    A value of the book takes an interval of a sorted row, so that sums up to the interval's ends give
+    sum (x - v)^2 - x^2 = n v^2 - 2 v sum x.
+    """
+    edges = torch.searchsorted(values, ((book[1:] + book[:-1]) / 2 * scale[:, None]).contiguous())
+    edges = F.pad(edges, (1, 1))
+    edges[:, -1] = values.shape[1]
+    v = book.double() * scale.double()[:, None]
+    return (edges.diff(dim=1) * v**2 - 2 * v * sums.gather(1, edges).diff(dim=1)).sum(1)
+
+
+def sorted_rows(rows: Tensor) -> Tensor:
+    """NumPy sorts with vector instructions, several times as fast as torch does on a CPU."""
+    if rows.device.type == "cpu":
+        return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+    return rows.sort(1).values
 
 
 def weighted_centroids(rows: Tensor, weight: Tensor, n: int, *, steps: int = 12) -> Tensor:
@@ -92,8 +99,8 @@ def weighted_centroids(rows: Tensor, weight: Tensor, n: int, *, steps: int = 12)
         edges = torch.cat(
             [torch.zeros_like(edges[:, :1]), edges, torch.full_like(edges[:, :1], rows.shape[1])], 1
         )
-        upto = torch.nn.functional.pad(total, (1, 0)).gather(1, edges).diff(dim=1)
-        moment = torch.nn.functional.pad(sums, (1, 0)).gather(1, edges).diff(dim=1)
+        upto = F.pad(total, (1, 0)).gather(1, edges).diff(dim=1)
+        moment = F.pad(sums, (1, 0)).gather(1, edges).diff(dim=1)
         means = (moment / upto.clamp(min=1e-30)).to(values.dtype)
         centroids = torch.where(upto > 0, means, centroids).sort(1).values
     return centroids

@@ -15,7 +15,6 @@ from stages.lib.numerics.codebooks import (
     CLIPS,
     code_book,
     fitted_scales,
-    fitted_scales_of_large_rows,
     nearest,
     rounded,
     weighted_centroids,
@@ -51,17 +50,6 @@ def test_no_clip_and_no_sign_has_a_smaller_error(values, seed):
         ]
     found = float(((rounded(row, book, scale) - row) ** 2).sum())
     assert found == pytest.approx(min(errors), rel=1e-4)
-
-
-def test_a_histogram_gives_a_scale_as_good():
-    book = code_book([0, -128, 64, -64, 32, -96, 96, -32, 16])
-    rows = torch.randn(8, 128 * 128, generator=torch.Generator().manual_seed(0))
-
-    def error(scales):
-        return ((rounded(rows, book, scales[:, None]) - rows) ** 2).sum(1)
-
-    exact, fast = error(fitted_scales(rows, book)), error(fitted_scales_of_large_rows(rows, book))
-    assert (fast <= exact * 1.001).all()
 
 
 def test_a_lopsided_book_serves_both_signs():
