@@ -8,7 +8,7 @@ from stages.lib.costs.arrays import SystolicConfig
 SMOLLM2 = (
     "float", "rtn-w8", "rtn-w4-g64", "rtn-w3-g64", "smoothquant-w8", "smoothquant-w4-g64", "gptq-w4-g64", "gptq-w3-g64",
     "kmeans-4", "kmeans-3", "power-of-two", "power-pruning", "halo-acc", "halo-bal", "halo-perf", "halo-acc-compensated",
-    "halo-bal-compensated", "halo-perf-compensated", "halo-acc-compensated-t32",
+    "halo-bal-compensated", "halo-perf-compensated",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ class LlamaConfig:
     hidden: int = 384  # of the MLP
     window: int = 128  # tokens
     batch_size: int = 16  # windows a step
-    steps: int = 500  # of AdamW
+    steps: int = 250  # of AdamW
     learning_rate: float = 0.004  # highest rate of the schedule
     seeds: tuple[int, ...] = (0, 1, 2)  # one model each
 

@@ -215,7 +215,7 @@ def quantise_matrix(
             # exceptional weights are there already: what the dense part would be is no question
             return torch.where(apart[:, columns], exact[:, columns], values)
 
-        values = gptq(weight, found.gram, round_columns)
+        values = gptq(weight, found.gram, round_columns, factor=found.inverse_factor())
         integers = torch.where(apart, 0, values / scale).round()
     else:
         integers = on_book(dense, scale, is_low).masked_fill(apart, 0)
@@ -264,9 +264,12 @@ def _uniform(weight: Tensor, found: Sensitivity, row: Row) -> Matrix:
         at = scale[:, columns]
         return (x / at).round().clamp(-largest, largest) * at
 
-    values = (
-        gptq(weight, gram, round_columns) if row.compensated else round_columns(weight, torch.arange(inputs))
-    )
+    if row.compensated:
+        # smoothing changes what the layer reads
+        factor = None if row.smooth else found.inverse_factor()
+        values = gptq(weight, gram, round_columns, factor=factor)
+    else:
+        values = round_columns(weight, torch.arange(inputs))
     bits = row.bits * weight.numel() + SCALE_BITS * scales.numel()
     codes = (values / scale).round().to(torch.int8)
     return Matrix(values=values, bits=bits, codes=codes, multiplier=multiplier)

@@ -25,6 +25,7 @@ def gptq(
     damping: float = 0.01,
     order: Literal["natural", "activation"] = "natural",
     block: int = 128,
+    factor: Tensor | None = None,
 ) -> Tensor:
     """(O, K) float32: values of the code book that nearly minimise the squared error of the layer's outputs.
 
@@ -36,6 +37,7 @@ def gptq(
                    factorisation that fails
     order          "activation": columns with the largest inputs first (act-order), wherever they stand
     block          columns whose errors reach the rest of the weight in one matrix product
+    factor         inverse_factor(gram, damping), where it is at hand: several weights may read the same inputs
 
     A column whose input is always 0 is rounded to the nearest. (The published code sets it to 0; data unlike the
     calibration set would then miss it.) Raises InputError where the Gram matrix is not finite.
@@ -43,7 +45,11 @@ def gptq(
     columns = torch.arange(len(gram), device=gram.device)
     if order == "activation":
         columns = gram.diagonal().argsort(descending=True, stable=True)
-    factor = _inverse_factor(gram[columns][:, columns], damping).to(weight.dtype)
+    if factor is None:
+        factor = inverse_factor(gram[columns][:, columns], damping)
+    elif order != "natural":
+        raise ValueError("a factor that is at hand is of the natural order")
+    factor = factor.to(weight.dtype)
     rest = weight.T[columns]  # transposed: a column of the weight lies in one piece
     rounded, errors = torch.empty_like(rest), torch.empty_like(rest)
     for start in range(0, len(rest), block):
@@ -58,7 +64,7 @@ def gptq(
     return result.T.contiguous()
 
 
-def _inverse_factor(gram: Tensor, damping: float) -> Tensor:
+def inverse_factor(gram: Tensor, damping: float = 0.01) -> Tensor:
     """Upper triangular U, float64, with U^T U = (gram + damping * mean diagonal)^-1.
 
     The lower factor L of the matrix in reverse order gives it in one step: U is L^-1, reversed again.
