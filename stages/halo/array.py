@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 
 from stages.lib.core.errors import InputError
 from stages.lib.costs.dvfs import (
@@ -31,6 +30,7 @@ BASE_V, BASE_GHZ = 1.0, 1.9  # where the array runs with all int8 values (HALO, 
 LOW_V, HIGH_V = 1.2, 1.1  # of low and of high tiles
 # an FP16 multiply and add over an INT8 multiply and 32-bit add, (1.1 + 0.4) / (0.2 + 0.1) pJ at 45 nm (Horowitz 2014)
 FP16_MAC = 5.0
+POWER_POINTS = 24
 SPMV_LANES = 128  # exceptional weights that an engine beside the array takes a cycle
 
 
@@ -209,10 +209,11 @@ def costs_of(
 
 
 def at_equal_power(
-    arm: Arm, layers: pd.DataFrame, array: SystolicArray, energy: ArrayEnergy, *, watt: float
-) -> Arm | None:
-    """The arm with all its voltages and clocks moved together until one pass takes that power; None where the model of
-    the voltage ends before.
+    arm: Arm, layers: pd.DataFrame, array: SystolicArray, energy: ArrayEnergy, *, watts: Mapping[str, float]
+) -> dict[str, Arm]:
+    """By pass, the arm with all its voltages and clocks moved together until the pass takes that power.
+
+    Without those that the model of the voltage, fitted from 2/3 to 1.22 of the nominal one, does not reach.
     """
 
     def moved(factor: float) -> Arm:
@@ -223,15 +224,16 @@ def at_equal_power(
             levels.append(DvfsLevel(voltage_v=v, frequency_ghz=level.frequency_ghz * now / before))
         return replace(arm, levels=tuple(levels))
 
-    def excess(factor: float) -> float:
-        return float(costs_of(moved(factor), layers, array, energy)["power_w"].iloc[0]) - watt
-
-    # sky130's curve is fitted from 2/3 to 1.22 of the nominal voltage
-    low = 0.6701 / min(level.voltage_v for level in arm.levels)
-    high = 1.2199 / max(level.voltage_v for level in arm.levels)
-    if excess(low) * excess(high) > 0:
-        return None
-    return moved(float(brentq(excess, low, high, xtol=1e-3)))
+    voltages = [level.voltage_v for level in arm.levels]
+    factors = np.linspace(0.6701 / min(voltages), 1.2199 / max(voltages), POWER_POINTS)
+    # power grows with the voltage, smoothly: between points a line is good to a thousandth
+    powers = [costs_of(moved(factor), layers, array, energy)["power_w"] for factor in factors]
+    found = {}
+    for name, watt in watts.items():
+        power = np.array([p[name] for p in powers])
+        if power[0] <= watt <= power[-1]:
+            found[name] = moved(float(np.interp(watt, power, factors)))
+    return found
 
 
 def transitions(arm: Arm, layers: pd.DataFrame, *, time_ns: float) -> dict[str, float]:

@@ -24,15 +24,15 @@ class LlamaConfig:
     """A small Llama that is trained here, so that there is a float32 model that was never rounded."""
 
     dataset: str = "brown"  # text with the splits train, valid and test
-    vocabulary: int = 2048  # tokens of a byte-level BPE, learned on the training split
+    vocabulary: int = 512  # tokens of a byte-level BPE, learned on the training split
     width: int = 128  # of the residual stream
     layers: int = 4  # blocks of attention and MLP
     heads: int = 4  # of attention
     hidden: int = 384  # of the MLP
     window: int = 128  # tokens
-    batch_size: int = 16  # windows a step
-    steps: int = 250  # of AdamW
-    learning_rate: float = 0.004  # highest rate of the schedule
+    batch_size: int = 4  # windows a step
+    steps: int = 900  # of AdamW
+    learning_rate: float = 0.003  # highest rate of the schedule
     seeds: tuple[int, ...] = (0, 1, 2)  # one model each
 
 

@@ -108,13 +108,11 @@ def at_w8a8s_power(
     by_pass = dict(list(passes.groupby("pass_name", sort=False)))
     watts = costs_of(next(arm for arm in arms if arm.name == "W8A8"), passes, array, energy)["power_w"]
     free = next(arm for arm in arms if arm.name == f"{AT_EQUAL_POWER} iso_voltage")
-    for pass_name, layers in by_pass.items():
-        if not pass_name.endswith("prompt"):
-            continue
-        moved = at_equal_power(free, layers, array, energy, watt=float(watts[pass_name]))
-        if moved is not None:
-            costs = costs_of(moved, layers, array, energy).iloc[0]
-            yield row_of(moved, f"{AT_EQUAL_POWER} iso_power", pass_name, by_pass, costs, config)
+    prompts = passes[passes["pass_name"].str.endswith("prompt")]
+    wanted = {name: float(watts[name]) for name in by_pass if name.endswith("prompt")}
+    for pass_name, moved in at_equal_power(free, prompts, array, energy, watts=wanted).items():
+        costs = costs_of(moved, by_pass[pass_name], array, energy).iloc[0]
+        yield row_of(moved, f"{AT_EQUAL_POWER} iso_power", pass_name, by_pass, costs, config)
 
 
 def all_passes(

@@ -245,7 +245,7 @@ SECTIONS = [
                 "paper": "halo",
                 "title": "HALO's premise by multiplier",
                 "caption": "Gate-level netlists on Nangate45: what their own 9 and 16 fastest values gain in clock; modelled"
-                " speed and energy of HALO with half of the tiles low; perplexity with these values, means over seeds."
+                " speed and energy of HALO with half of the tiles low; perplexity of one small model with these values."
                 " mac24: with the addition in the same stage; swapped: the weight on the other operand.",
                 "figure": "halo/figures/premise.svg",
                 "table": "halo/figures/premise.csv",

@@ -105,10 +105,10 @@ def test_a_divided_array_has_as_many_macs_and_as_much_bandwidth(parts):
 def test_at_equal_power_the_power_is_equal():
     target = cost(arm())["power_w"]
     for a in (arm(mac_fj=(60.0,)), arm(levels=(raised(2.5, 1.1),))):
-        moved = at_equal_power(a, layers(), ARRAY, ENERGY, watt=target)
-        assert cost(moved)["power_w"] == pytest.approx(target, rel=0.02)
+        moved = at_equal_power(a, layers(), ARRAY, ENERGY, watts={"prompt": target})["prompt"]
+        assert cost(moved)["power_w"] == pytest.approx(target, rel=0.005)
         assert (moved.levels[0].voltage_v > a.levels[0].voltage_v) == (a.levels[0].voltage_v == 1.0)
-    assert at_equal_power(arm(), layers(), ARRAY, ENERGY, watt=100 * target) is None
+    assert at_equal_power(arm(), layers(), ARRAY, ENERGY, watts={"prompt": 100 * target}) == {}
 
 
 def multiplier(slow_ns: float = 1.0) -> Multiplier:
