@@ -51,6 +51,7 @@ PARTS = (
     ("halo-perf-popcount-signs", "halo-perf", "... and signs of tiles"),
     ("halo-perf-signed", "halo-perf", "0 and four powers, all low"),
 )
+TICKS, FINE_TICKS = (1, 1.1, 1.2, 1.5, 2, 3, 5, 8, 12), (1, 1.01, 1.02, 1.03, 1.05, 1.07, 1.1, 1.15)
 LARGEST = 12.0  # times float: what is above is drawn on the edge
 
 
@@ -114,11 +115,8 @@ def plot_bits(rows: pd.DataFrame, ax: Axes) -> None:
                 own["bits"], own["over_float"].clip(upper=LARGEST), s=8, color=colour, alpha=0.6, linewidths=0
             )
     ax.set_yscale("log")
-    ticks = [
-        t
-        for t in (1, 1.1, 1.2, 1.5, 2, 3, 5, 8, 12)
-        if t <= 1.1 * rows["over_float"].clip(upper=LARGEST).max()
-    ]
+    top = rows["over_float"].clip(upper=LARGEST).max()
+    ticks = [t for t in (TICKS if top > FINE_TICKS[-1] else FINE_TICKS) if t <= 1.02 * top]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.axhline(1, color="black", linewidth=1, linestyle="--")
@@ -137,11 +135,8 @@ def plot_parts(parts: pd.DataFrame, ax: Axes) -> None:
     ax.set_yticks(range(len(places)), [label for _, _, label in places])
     ax.invert_yaxis()
     ax.set_xscale("symlog", linthresh=1)
-    ticks = [
-        t
-        for t in (-10, -3, -1, 0, 1, 3, 10, 30, 100)
-        if parts["per_cent"].min() * 1.5 - 1 <= t <= parts["per_cent"].max() * 1.5 + 1
-    ]
+    low, high = 1.5 * parts["per_cent"].min() - 1, 1.5 * parts["per_cent"].max() + 1
+    ticks = [t for t in (-10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.set_xlabel("perplexity above HALO as it is, % (balanced, or all low where said)")
 
