@@ -1,0 +1,31 @@
+"""Runs of distil_student as a table: one row each, with what `stability` says of its curve."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from stages.lib.core.tables import read_tables
+from stages.replay.stability import stability
+
+RUN = ["study", "teacher", "method", "seed"]
+
+
+def read_runs(paths: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All curves under each other, and a row a run: RUN, stability, CPU seconds, bytes kept at the end."""
+    curves = read_tables(paths, *RUN, "iteration", "accuracy", "cpu_s", "memory_bytes", "rehearsed_entropy")
+    rows = []
+    for key, curve in curves.groupby(RUN, sort=False):
+        ordered = curve.sort_values("iteration")
+        rows.append(
+            dict(zip(RUN, key, strict=True))
+            | stability(ordered["accuracy"])
+            | {"cpu_s": ordered["cpu_s"].iloc[-1], "memory_bytes": ordered["memory_bytes"].iloc[-1]}
+        )
+    return curves, pd.DataFrame(rows)
+
+
+def paired(runs: pd.DataFrame, one: str, other: str, column: str) -> pd.Series:
+    """By study, teacher and seed that both methods have: the first's value less the second's."""
+    case = ["study", "teacher", "seed"]
+    both = runs[runs["method"] == one].merge(runs[runs["method"] == other], on=case, suffixes=("", "_other"))
+    return (both[column] - both[f"{column}_other"]).set_axis(pd.MultiIndex.from_frame(both[case]))
