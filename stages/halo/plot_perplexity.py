@@ -51,14 +51,15 @@ PARTS = (
     ("halo-perf-popcount-signs", "halo-perf", "... and signs of tiles"),
     ("halo-perf-signed", "halo-perf", "0 and four powers, all low"),
 )
-TICKS, FINE_TICKS = (1, 1.1, 1.2, 1.5, 2, 3, 5, 8, 12), (1, 1.01, 1.02, 1.03, 1.05, 1.07, 1.1, 1.15)
+TICKS, FINE_TICKS = (1, 1.2, 1.5, 2, 3, 5, 8, 12), (1, 1.01, 1.02, 1.03, 1.05, 1.07, 1.1, 1.15)
+SEEDED = r"-s\d+$"
 LARGEST = 12.0  # times float: what is above is drawn on the edge
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     table = read_tables(args.tables, "model", "row", "bits", "loss", "over_float")
-    table["family"] = table["model"].str.replace(r"-s\d+$", "", regex=True)
+    table["family"] = table["model"].str.replace(SEEDED, "", regex=True)
     drawn = table[table["row"].isin([row for _, rows, _, _ in SERIES for row in rows])]
     parts = differences(table)
     families = list(dict.fromkeys(table["family"]))
@@ -125,11 +126,13 @@ def plot_bits(rows: pd.DataFrame, ax: Axes) -> None:
 
 
 def plot_parts(parts: pd.DataFrame, ax: Axes) -> None:
-    """Dots are models; a bar is their mean."""
+    """Dots are seeds of one model and a bar their mean; diamonds are other models."""
+    seeded = parts["model"].str.contains(SEEDED)
     places = [part for part in PARTS if part[0] in set(parts["row"])]
     for place, (row, _, _) in enumerate(places):
-        own = parts.loc[parts["row"] == row, "per_cent"]
+        own, other = (parts.loc[(parts["row"] == row) & chosen, "per_cent"] for chosen in (seeded, ~seeded))
         ax.scatter(own, np.full(len(own), place), s=16, color=PALETTE[0], alpha=0.6, linewidths=0)
+        ax.scatter(other, np.full(len(other), place), s=26, marker="D", color=PALETTE[1], linewidths=0)
         ax.plot([own.mean()] * 2, [place - 0.25, place + 0.25], color=PALETTE[0], linewidth=2)
     ax.axvline(0, color="black", linewidth=1, linestyle="--")
     ax.set_yticks(range(len(places)), [label for _, _, label in places])
@@ -138,7 +141,7 @@ def plot_parts(parts: pd.DataFrame, ax: Axes) -> None:
     low, high = 1.5 * parts["per_cent"].min() - 1, 1.5 * parts["per_cent"].max() + 1
     ticks = [t for t in (-10, -3, -1, 0, 1, 3, 10, 30, 100) if low <= t <= high]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.set_xlabel("perplexity above HALO as it is, % (balanced, or all low where said)")
+    ax.set_xlabel("perplexity above HALO (half low, or all low where said), %")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

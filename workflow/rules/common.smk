@@ -225,8 +225,8 @@ SECTIONS = [
             {
                 "paper": "halo",
                 "title": "What each part of HALO is worth",
-                "caption": "One thing changed, in per cent of perplexity, on the models trained here (dots) and, where it was"
-                " run, on SmolLM2.",
+                "caption": "One thing changed, in per cent of perplexity, on the models trained here (dots, and bars for"
+                " their mean) and, where it was run, on SmolLM2 (diamonds).",
                 "figure": "halo/figures/parts.svg",
                 "table": "halo/figures/parts.csv",
             },
