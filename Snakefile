@@ -16,6 +16,7 @@ include: "workflow/rules/quantization.smk"
 include: "workflow/rules/hardware.smk"
 include: "workflow/rules/pruning.smk"
 include: "workflow/rules/halo.smk"
+include: "workflow/rules/replay.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -32,6 +33,7 @@ localrules:
     crisp,
     halo,
     hardware,
+    pre_dfkd,
     bench,
 
 
@@ -44,6 +46,7 @@ rule all:
         rules.hardware.input,
         rules.crisp.input,
         rules.halo.input,
+        rules.pre_dfkd.input if CATALOGUE.distil_runs() else [],
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

@@ -118,6 +118,27 @@ class Catalogue:
             if not self.needs(model) & self.unavailable
         ]
 
+    def distil_runs(self) -> list[tuple[str, str, str, int]]:
+        """Study, teacher, method and seed of every student distilled without data, where the teacher's data are there."""
+        return [
+            (name, teacher, method, seed)
+            for name, study in self.settings.replay.studies.items()
+            for teacher in study.teachers
+            for method in study.methods
+            for seed in study.seeds
+            if not self.needs(teacher) & self.unavailable
+        ]
+
+    def distil_json(self, study: str) -> str:
+        """Settings of a study, without what tells its runs apart."""
+        return to_json(replace(self.settings.replay.studies[study], teachers=(), methods=(), seeds=()))
+
+    def label_runs(self) -> list[tuple[str, str, str, int]]:
+        """The runs whose generators the study of labels asks about."""
+        return [
+            run for run in self.distil_runs() if run[0] == self.settings.replay.labels_of and run[2] == "pre"
+        ]
+
     def llama_models(self) -> dict[str, tuple[LlamaConfig, int]]:
         """Model name -> settings and seed of every small Llama that this scale trains."""
         return {
@@ -237,7 +258,8 @@ class Catalogue:
         others = (quantization.mixed.models, quantization.integer.models, quantization.sqnr_models)
         exported = {export.model for export in quantization.exports.values()}
         pruned = {m for study in self.settings.pruning.studies.values() for m in study.models}
-        models = swept.union(*others, exported, pruned, self.settings.teachers.pretrained)
+        distilled = {m for study in self.settings.replay.studies.values() for m in study.teachers}
+        models = swept.union(*others, exported, pruned, distilled, self.settings.teachers.pretrained)
         halo = self.settings.halo
         texts = {table.dataset for table in halo.perplexity.values()}
         texts |= {table.fallback for table in halo.perplexity.values() if table.fallback}
@@ -304,6 +326,11 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             if settings.hands.planar.datasets
         ),
         ("quantization.sqnr_models", settings.quantization.sqnr_models, every),
+        *(
+            (f"replay.studies.{name}.teachers", study.teachers, every)
+            for name, study in settings.replay.studies.items()
+        ),
+        ("replay.labels_of", tuple(filter(None, [settings.replay.labels_of])), set(settings.replay.studies)),
         *(
             (f"pruning.studies.{name}.models", study.models, every)
             for name, study in settings.pruning.studies.items()

@@ -25,6 +25,7 @@ from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
 from stages.pruning.config import PruningConfig
 from stages.quantization.config import QuantizationConfig
+from stages.replay.config import ReplayConfig
 from stages.teachers.config import TeachersConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,7 @@ class Settings:
     hardware: HardwareConfig
     pruning: PruningConfig
     halo: HaloConfig
+    replay: ReplayConfig
     claims: ClaimsConfig
 
 

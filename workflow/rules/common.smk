@@ -85,10 +85,12 @@ PARTS = {
         *(["halo/parts/verify_export.json"] if CATALOGUE.halo_exports() else []),
     ],
 }
+if CATALOGUE.distil_runs():
+    PARTS["pre_dfkd"] = ["pre_dfkd/parts/measure_replay.json"]
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
-BUILT = ["crisp", "egogestvid", "halo", "minifloats"]
+BUILT = ["crisp", "egogestvid", "halo", "minifloats", "pre_dfkd"]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {
@@ -277,6 +279,44 @@ SECTIONS = [
         "figure": "hardware/figures/voltage_curve.svg",
         "table": "hardware/figures/voltage_curve.csv",
     },
+    *(
+        [
+            {
+                "paper": "pre_dfkd",
+                "title": "Accuracy of students that learn without data",
+                "caption": "Test accuracy, which decides nothing, over steps of the generator; lines are means over seeds,"
+                " bands reach from the lowest to the highest. Grey: real images without labels, noise, and generators that"
+                " never learn, through the same student loop. One seed ranks no methods.",
+                "figure": "pre_dfkd/figures/curves.svg",
+                "table": "pre_dfkd/figures/curves.csv",
+            },
+            {
+                "paper": "pre_dfkd",
+                "title": "What rehearsal changes",
+                "caption": "Points by which rehearsal changes the largest fall and the accuracy of a student, paired by seed:"
+                " same networks and same new images, as many steps.",
+                "figure": "pre_dfkd/figures/falls.svg",
+                "table": "pre_dfkd/figures/falls.csv",
+            },
+            {
+                "paper": "pre_dfkd",
+                "title": "Labels of made images",
+                "caption": "Left, labels that the teacher keeps when noise is added to real and to made images. Right, labels"
+                " of made images that VAEs keep, trained alike but for the teacher's response.",
+                "figure": "pre_dfkd/figures/labels.svg",
+                "table": "pre_dfkd/figures/labels.csv",
+            },
+            {
+                "paper": "pre_dfkd",
+                "title": "Images that were made",
+                "caption": "The generator's last images and what the VAE rehearses, with the teacher's classes.",
+                "figure": "pre_dfkd/figures/samples.svg",
+                "table": "pre_dfkd/figures/samples.csv",
+            },
+        ]
+        if CATALOGUE.distil_runs()
+        else []
+    ),
     {
         "paper": "crisp",
         "title": "Cycles of dense and sparse tensor cores",

@@ -1,0 +1,211 @@
+# PRE-DFKD: students that learn from a teacher without data, with and without rehearsal, and how steady they are.
+REPLAY = SETTINGS.replay
+RUNS = "results/{scale}/pre_dfkd/runs/"
+
+
+def run_curves():
+    return [
+        f"{RUNS}{study}/{teacher}/{method}/{seed}/curve.csv"
+        for study, teacher, method, seed in CATALOGUE.distil_runs()
+    ]
+
+
+def label_tables():
+    return [
+        f"results/{{scale}}/pre_dfkd/tables/labels/{study}/{teacher}/{seed}.csv"
+        for study, teacher, _, seed in CATALOGUE.label_runs()
+    ]
+
+
+rule distil_student:
+    input:
+        teacher=lambda wc: expand(model_files(wc.model), scale=wc.scale),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+        # read by the one control that may see images
+        train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
+    output:
+        curve=dvc(RUNS + "{study}/{model}/{method}/{seed}/curve.csv"),
+        samples=dvc(RUNS + "{study}/{model}/{method}/{seed}/samples.npz"),
+        # model folders of the generator and the VAE stand beside it, where there are any
+        student=dvc(RUNS + "{study}/{model}/{method}/{seed}/student/model.json"),
+        weights=dvc(
+            RUNS + "{study}/{model}/{method}/{seed}/student/weights.safetensors"
+        ),
+    log:
+        "results/{scale}/logs/distil_student/{study}/{model}/{method}/{seed}.log",
+    benchmark:
+        "results/{scale}/benchmarks/distil_student/{study}/{model}/{method}/{seed}.tsv"
+    wildcard_constraints:
+        study="[a-z_]+",
+        method="[a-z-]+",
+        seed="[0-9]+",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=720,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=lambda wc: CATALOGUE.distil_json(wc.study),
+        teacher=lambda wc, input: parent_of(input.teacher[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        train=lambda wc, input: parent_of(input.train[0]),
+        folder=lambda wc, output: parent_of(output.curve),
+        code=lambda wc: code_of(
+            "replay.distil_student",
+            family_of(CATALOGUE.net_of(wc.model)),
+            family_of(REPLAY.studies[wc.study].student),
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.distil_student --teacher {params.teacher} --test {params.test}"
+        " --train {params.train} --config {params.config:q} --method {wildcards.method} --seed {wildcards.seed}"
+        " --study {wildcards.study} --device {resources.device} --state scratch/{params.code}"
+        " --folder {params.folder} --curve {output.curve} > {log} 2>&1"
+
+
+rule study_labels:
+    input:
+        teacher=lambda wc: expand(model_files(wc.model), scale=wc.scale),
+        test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
+        curve=RUNS + "{study}/{model}/pre/{seed}/curve.csv",
+    output:
+        table=dvc("results/{scale}/pre_dfkd/tables/labels/{study}/{model}/{seed}.csv"),
+    log:
+        "results/{scale}/logs/study_labels/{study}/{model}/{seed}.log",
+    benchmark:
+        "results/{scale}/benchmarks/study_labels/{study}/{model}/{seed}.tsv"
+    wildcard_constraints:
+        study="[a-z_]+",
+        seed="[0-9]+",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+        device=config["device"],
+    params:
+        config=to_json(REPLAY.labels),
+        teacher=lambda wc, input: parent_of(input.teacher[0]),
+        test=lambda wc, input: parent_of(input.test[0]),
+        run=lambda wc, input: parent_of(input.curve),
+        code=lambda wc: code_of(
+            "replay.study_labels",
+            "lib.nets.generator",
+            family_of(CATALOGUE.net_of(wc.model)),
+            family_of(REPLAY.studies[wc.study].student),
+        ),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.study_labels --teacher {params.teacher} --test {params.test}"
+        " --run {params.run} --config {params.config:q} --seed {wildcards.seed} --device {resources.device}"
+        " --table {output.table} > {log} 2>&1"
+
+
+rule measure_replay:
+    input:
+        curves=run_curves(),
+        labels=label_tables(),
+    output:
+        measurements=dvc("results/{scale}/pre_dfkd/parts/measure_replay.json"),
+    log:
+        "results/{scale}/logs/measure_replay.log",
+    benchmark:
+        "results/{scale}/benchmarks/measure_replay.tsv"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_of("replay.measure_replay"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.measure_replay --curves {input.curves} --labels {input.labels}"
+        " --measurements {output.measurements} > {log} 2>&1"
+
+
+rule plot_replay:
+    input:
+        curves=run_curves(),
+        labels=label_tables(),
+    output:
+        curves=report(
+            dvc("results/{scale}/pre_dfkd/figures/curves.svg"),
+            caption="../report/replay_curves.rst",
+            category="pre_dfkd",
+            labels={"figure": "accuracy over steps"},
+        ),
+        drawn_curves=dvc("results/{scale}/pre_dfkd/figures/curves.csv"),
+        falls=report(
+            dvc("results/{scale}/pre_dfkd/figures/falls.svg"),
+            caption="../report/falls.rst",
+            category="pre_dfkd",
+            labels={"figure": "what rehearsal changes"},
+        ),
+        drawn_falls=dvc("results/{scale}/pre_dfkd/figures/falls.csv"),
+        labels=report(
+            dvc("results/{scale}/pre_dfkd/figures/labels.svg"),
+            caption="../report/labels.rst",
+            category="pre_dfkd",
+            labels={"figure": "labels kept"},
+        ),
+        drawn_labels=dvc("results/{scale}/pre_dfkd/figures/labels.csv"),
+    log:
+        "results/{scale}/logs/plot_replay.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_replay.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_of("replay.plot_replay"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.plot_replay --curves {input.curves} --labels {input.labels}"
+        " --curves-figure {output.curves} --drawn-curves {output.drawn_curves} --falls {output.falls}"
+        " --drawn-falls {output.drawn_falls} --labels-figure {output.labels} --drawn-labels {output.drawn_labels}"
+        " > {log} 2>&1"
+
+
+rule plot_samples:
+    input:
+        samples=[
+            f"{RUNS}{study}/{teacher}/{method}/{seed}/samples.npz"
+            for study, teacher, method, seed in CATALOGUE.distil_runs()
+            if method == "pre" and seed == 0
+        ],
+    output:
+        figure=report(
+            dvc("results/{scale}/pre_dfkd/figures/samples.svg"),
+            caption="../report/samples.rst",
+            category="pre_dfkd",
+            labels={"figure": "images that were made"},
+        ),
+        drawn=dvc("results/{scale}/pre_dfkd/figures/samples.csv"),
+    log:
+        "results/{scale}/logs/plot_samples.log",
+    benchmark:
+        "results/{scale}/benchmarks/plot_samples.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        names=" ".join(
+            study
+            for study, _, method, seed in CATALOGUE.distil_runs()
+            if method == "pre" and seed == 0
+        ),
+        code=code_of("replay.plot_samples"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.plot_samples --samples {input.samples} --names {params.names}"
+        " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
+
+
+rule pre_dfkd:
+    input:
+        f"results/{SCALE}/pre_dfkd/measurements.json",
+        expand(
+            "results/{scale}/pre_dfkd/figures/{figure}.svg",
+            scale=SCALE,
+            figure=["curves", "falls", "labels", "samples"],
+        ),
