@@ -22,7 +22,7 @@ from stages.lib.core.measurements import Measurement, device_record, over_seeds,
 from stages.lib.core.tables import read_tables
 from stages.lib.training.language import resampled_windows
 
-DRAWS = 1000
+DRAWS = 400
 Drawn = np.ndarray | None
 
 

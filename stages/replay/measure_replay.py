@@ -25,7 +25,7 @@ from stages.replay.exact import (
 )
 from stages.replay.runs import paired, read_runs
 
-DRAWS = 2000
+DRAWS = 400
 RIVALS = ("dafl", "dfad", "mb")
 
 
