@@ -44,7 +44,7 @@ class PerplexityConfig:
     rows: tuple[str, ...] = SMOLLM2  # see stages/halo/rows.py
     dataset: str = "wikitext-2"  # text: its split valid calibrates, test decides
     fallback: str = "brown"  # text where that one is not there; empty: no table then
-    calibration_windows: int = 8  # of the split valid
+    calibration_windows: int = 12  # of the split valid
     window: int = 512  # tokens, side by side; the first of each is given
     windows: int = 17  # of the test split; 0: all of it
     netlist: str = "array"  # multiplier whose delays give the books

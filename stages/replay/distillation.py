@@ -78,26 +78,16 @@ def distil(
     every = evaluation_points(config)
     progress = Progress(config.iterations, "iterations", done=curve[-1].iteration if curve else 0)
     spent_s, start_s = (curve[-1].cpu_s if curve else 0.0), time.process_time()
-    seen = _Seen()
+    seen = Seen()
     for iteration in range(curve[-1].iteration if curve else 0, config.iterations):
         rate = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations)) if config.cosine else 1.0
         for group in optimiser.param_groups:
             group["lr"] = config.student_rate * rate
-        made = source.learn()
-        seen.generator.append(made.loss)
-        for k in range(method.student_steps):
-            # the generator's own batch, and what the teacher said of it, serve the first step
-            new, logits = (made.images, made.logits) if k == 0 or method.shared else (source.fresh(), None)
-            loss, logits, rehearsed = student_step(networks, method, optimiser, memory, new, logits)
-            memory.after_step(k, new, logits, rehearsed)
-            seen.student.append(loss)
-            if rehearsed is not None:
-                seen.classes.append(rehearsed[1].argmax(1))
-        memory.after_round(made.images)
+        train_round(networks, method, source, memory, optimiser, seen)
         if iteration + 1 in every:
             spent_s += time.process_time() - start_s
             curve.append(seen.point(iteration + 1, evaluate(), spent_s, memory.bytes, networks))
-            seen = _Seen()
+            seen = Seen()
             if state is not None:
                 save_checkpoint(
                     state, iteration + 1, _snapshot(curve, networks, source, memory, optimiser, chance)
@@ -105,6 +95,28 @@ def distil(
             start_s = time.process_time()
         progress.advance(note=f"accuracy {curve[-1].accuracy:.4f}" if curve else "")
     return Distilled(curve=curve, source=source, memory=memory)
+
+
+def train_round(
+    networks: Networks,
+    method: Method,
+    source: Source,
+    memory: Memory,
+    optimiser: torch.optim.Optimizer,
+    seen: "Seen",
+) -> None:
+    """One step of the generator and the student's steps that follow it."""
+    made = source.learn()
+    seen.generator.append(made.loss)
+    for k in range(method.student_steps):
+        # the generator's own batch, and what the teacher said of it, serve the first step
+        new, logits = (made.images, made.logits) if k == 0 or method.shared else (source.fresh(), None)
+        loss, logits, rehearsed = student_step(networks, method, optimiser, memory, new, logits)
+        memory.after_step(k, new, logits, rehearsed)
+        seen.student.append(loss)
+        if rehearsed is not None:
+            seen.classes.append(rehearsed[1].argmax(1))
+    memory.after_round(made.images)
 
 
 def student_step(
@@ -150,7 +162,7 @@ def evaluation_points(config: DistilConfig) -> set[int]:
     return {round((i + 1) * config.iterations / config.evaluations) for i in range(config.evaluations)}
 
 
-class _Seen:
+class Seen:
     """What happened since the last evaluation."""
 
     def __init__(self) -> None:

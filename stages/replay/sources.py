@@ -77,7 +77,7 @@ class Generated:
         images = self.networks.images(self.generator, self.codes())
         loss, logits = generator_loss(images, self.networks, self.method)
         step_(self.optimiser, loss, list(self.generator.parameters()))
-        return Made(images=images.detach(), logits=logits.detach(), loss=float(loss))
+        return Made(images=images.detach(), logits=logits.detach(), loss=float(loss.detach()))
 
     @torch.no_grad()
     def fresh(self) -> Tensor:
@@ -117,7 +117,7 @@ class Inverted(Generated):
             step_(self.optimiser, loss, learned)
         with torch.no_grad():
             self.pool.add(self.networks.images(self.generator, codes))
-        return Made(images=self.fresh(), loss=float(loss))
+        return Made(images=self.fresh(), loss=float(loss.detach()))
 
     def fresh(self) -> Tensor:
         return self.pool.draw(self.config.batch_size, generator=self.chance)

@@ -201,6 +201,25 @@ rule plot_samples:
         " --figure {output.figure} --drawn {output.drawn} > {log} 2>&1"
 
 
+rule bench_replay:
+    output:
+        bench=none("results/{scale}/bench/replay.json"),
+        table=none("results/{scale}/bench/replay.csv"),
+    log:
+        "results/{scale}/logs/bench_replay.log",
+    benchmark:
+        "results/{scale}/benchmarks/bench_replay.tsv"
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=15,
+    params:
+        code=code_of("replay.bench_replay"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.replay.bench_replay --bench {output.bench} --table {output.table} > {log} 2>&1"
+
+
 rule pre_dfkd:
     input:
         f"results/{SCALE}/pre_dfkd/measurements.json",

@@ -20,6 +20,7 @@ from stages.replay.measure_replay import by_seed, kept_bytes
 from stages.replay.memories import balanced_codes, bytes_of, reconstruction_loss
 from stages.replay.methods import METHODS
 from stages.replay.networks import Networks
+from stages.replay.reference_loop import reference_steps
 from stages.replay.sources import generator_loss
 from stages.replay.stability import stability
 
@@ -154,6 +155,15 @@ def test_labels_under_no_noise_and_under_nothing_but_noise():
     )
     assert none == 1
     assert some >= much
+
+
+def test_the_reference_loop_of_the_benchmark_trains_the_student_too():
+    torch.manual_seed(0)
+    teacher, student = LeNet5(), LeNet5(width_divisor=2)
+    before = [p.detach().clone() for p in student.parameters()]
+    steps = reference_steps(teacher, student, small("pre"), CONFIG, channels=1, size=28)
+    next(steps), next(steps)
+    assert not any(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
 
 
 def test_stability_of_a_known_curve():
