@@ -50,8 +50,9 @@ class CifarResNet(Classifier):
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
         return x.mean((2, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.features(x))
+    @property
+    def head(self) -> nn.Linear:  # type: ignore[override]
+        return self.linear
 
 
 class BasicBlock(nn.Module):
@@ -130,8 +131,9 @@ class ResNet(Classifier):
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.features(x))
+    @property
+    def head(self) -> nn.Linear:  # type: ignore[override]
+        return self.fc
 
 
 _STAGES = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3))}
