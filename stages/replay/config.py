@@ -80,6 +80,4 @@ class ReplayConfig:
     studies: dict[str, DistilConfig] = field(default_factory=dict)  # by any name
     # which study's run of `pre` has the generator whose images the study of labels asks about; empty: none
     labels_of: str = ""
-    labels: LabelStudyConfig = field(
-        default_factory=LabelStudyConfig
-    )  # what noise and rebuilding do to labels
+    labels: LabelStudyConfig = field(default_factory=LabelStudyConfig)  # what noise does to labels
