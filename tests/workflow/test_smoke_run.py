@@ -84,10 +84,15 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "study_accuracy": 1,
                 "plot_accuracy": 1,
                 "measure_pruning": 1,
+                "distil_student": 2,
+                "study_labels": 1,
+                "measure_replay": 1,
+                "plot_replay": 1,
+                "plot_samples": 1,
                 **SEARCH,
                 **OTHERS,
                 **BELOW_SWEEP,
-                "collect_measurements": 2,  # of two papers
+                "collect_measurements": 3,  # of three papers
             },
         ),
         (
@@ -165,6 +170,20 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "study_compositor": 1,
                 "measure_planar": 1,
                 "plot_arms": 1,
+                **BELOW_MEASUREMENTS,
+            },
+        ),
+        # a study of replay is that of no other stage
+        (
+            "config/smoke.yaml",
+            "memory_updates: 1",
+            "memory_updates: 2",
+            {
+                "distil_student": 2,
+                "study_labels": 1,
+                "measure_replay": 1,
+                "plot_replay": 1,
+                "plot_samples": 1,
                 **BELOW_MEASUREMENTS,
             },
         ),
