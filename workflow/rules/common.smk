@@ -444,6 +444,27 @@ def sweep_files(suffix):
     ]
 
 
+def export_study(wildcards):
+    """The table of perplexities that an exported language model belongs to."""
+    return CATALOGUE.perplexity_study(SETTINGS.halo.exports[wildcards.export].study)
+
+
+def run_curves():
+    """Curves of all students that are distilled without data."""
+    return [
+        f"results/{{scale}}/pre_dfkd/runs/{study}/{teacher}/{method}/{seed}/curve.csv"
+        for study, teacher, method, seed in CATALOGUE.distil_runs()
+    ]
+
+
+def label_tables():
+    """Tables of the study of labels, one a run whose generator it asks about."""
+    return [
+        f"results/{{scale}}/pre_dfkd/tables/labels/{study}/{teacher}/{seed}.csv"
+        for study, teacher, _, seed in CATALOGUE.label_runs()
+    ]
+
+
 def family_of(net):
     """The module that a network's name starts with, for code_of: "resnet.ResNet" -> "lib.nets.resnet"."""
     return f"lib.nets.{net.partition('.')[0]}"

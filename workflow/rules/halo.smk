@@ -2,10 +2,6 @@
 HALO = SETTINGS.halo
 
 
-def export_study(wildcards):
-    return CATALOGUE.perplexity_study(HALO.exports[wildcards.export].study)
-
-
 rule train_language_model:
     input:
         train=lambda wc: f"data/prepared/{CATALOGUE.llama_models()[wc.model][0].dataset}/train/text.txt",
@@ -59,6 +55,9 @@ rule evaluate_rows:
         "results/{scale}/logs/evaluate_rows/{study}/{model}.log",
     benchmark:
         "results/{scale}/benchmarks/evaluate_rows/{study}/{model}.tsv"
+    wildcard_constraints:
+        study="[a-z0-9_]+",
+        model="[a-z0-9.-]+",
     threads: 1
     resources:
         mem_mb=4000,

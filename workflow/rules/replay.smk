@@ -1,20 +1,5 @@
 # PRE-DFKD: students that learn from a teacher without data, with and without rehearsal, and how steady they are.
 REPLAY = SETTINGS.replay
-RUNS = "results/{scale}/pre_dfkd/runs/"
-
-
-def run_curves():
-    return [
-        f"{RUNS}{study}/{teacher}/{method}/{seed}/curve.csv"
-        for study, teacher, method, seed in CATALOGUE.distil_runs()
-    ]
-
-
-def label_tables():
-    return [
-        f"results/{{scale}}/pre_dfkd/tables/labels/{study}/{teacher}/{seed}.csv"
-        for study, teacher, _, seed in CATALOGUE.label_runs()
-    ]
 
 
 rule distil_student:
@@ -24,12 +9,18 @@ rule distil_student:
         # read by the one control that may see images
         train=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "train"),
     output:
-        curve=dvc(RUNS + "{study}/{model}/{method}/{seed}/curve.csv"),
-        samples=dvc(RUNS + "{study}/{model}/{method}/{seed}/samples.npz"),
+        curve=dvc(
+            "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/curve.csv"
+        ),
+        samples=dvc(
+            "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/samples.npz"
+        ),
         # model folders of the generator and the VAE stand beside it, where there are any
-        student=dvc(RUNS + "{study}/{model}/{method}/{seed}/student/model.json"),
+        student=dvc(
+            "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/student/model.json"
+        ),
         weights=dvc(
-            RUNS + "{study}/{model}/{method}/{seed}/student/weights.safetensors"
+            "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/student/weights.safetensors"
         ),
     log:
         "results/{scale}/logs/distil_student/{study}/{model}/{method}/{seed}.log",
@@ -68,7 +59,7 @@ rule study_labels:
     input:
         teacher=lambda wc: expand(model_files(wc.model), scale=wc.scale),
         test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
-        curve=RUNS + "{study}/{model}/pre/{seed}/curve.csv",
+        curve="results/{scale}/pre_dfkd/runs/{study}/{model}/pre/{seed}/curve.csv",
     output:
         table=dvc("results/{scale}/pre_dfkd/tables/labels/{study}/{model}/{seed}.csv"),
     log:
@@ -85,7 +76,7 @@ rule study_labels:
         gpu=0,
         device=config["device"],
     params:
-        config=to_json(REPLAY.labels),
+        config=verbatim(to_json(REPLAY.labels)),
         teacher=lambda wc, input: parent_of(input.teacher[0]),
         test=lambda wc, input: parent_of(input.test[0]),
         run=lambda wc, input: parent_of(input.curve),
@@ -169,7 +160,7 @@ rule plot_replay:
 rule plot_samples:
     input:
         samples=[
-            f"{RUNS}{study}/{teacher}/{method}/{seed}/samples.npz"
+            f"results/{{scale}}/pre_dfkd/runs/{study}/{teacher}/{method}/{seed}/samples.npz"
             for study, teacher, method, seed in CATALOGUE.distil_runs()
             if method == "pre" and seed == 0
         ],
