@@ -386,7 +386,7 @@ SECTIONS = [
 
 wildcard_constraints:
     scale="[a-z]+",
-    dataset="[a-z0-9-]+",
+    dataset="[a-z0-9.-]+",
     split="[a-z]+",
     model="[a-z0-9-]+",
     layers="[a-z0-9.-]+",
