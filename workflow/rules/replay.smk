@@ -59,7 +59,8 @@ rule study_labels:
     input:
         teacher=lambda wc: expand(model_files(wc.model), scale=wc.scale),
         test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
-        curve="results/{scale}/pre_dfkd/runs/{study}/{model}/pre/{seed}/curve.csv",
+        # the run's curve tells its time, which differs from run to run and changes nothing here
+        student="results/{scale}/pre_dfkd/runs/{study}/{model}/pre/{seed}/student/model.json",
     output:
         table=dvc("results/{scale}/pre_dfkd/tables/labels/{study}/{model}/{seed}.csv"),
     log:
@@ -79,7 +80,7 @@ rule study_labels:
         config=verbatim(to_json(REPLAY.labels)),
         teacher=lambda wc, input: parent_of(input.teacher[0]),
         test=lambda wc, input: parent_of(input.test[0]),
-        run=lambda wc, input: parent_of(input.curve),
+        run=lambda wc, input: parent_of(parent_of(input.student)),
         code=lambda wc: code_of(
             "replay.study_labels",
             "lib.nets.generator",
