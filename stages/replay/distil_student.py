@@ -2,10 +2,12 @@
 
 python -m stages.replay.distil_student --teacher results/laptop/models/lenet5-mnist-s0 --test data/prepared/mnist/test
     --config '{"iterations": 100}' --method pre --seed 0 --state scratch/pre --folder OUT --curve OUT/curve.csv
+    --times OUT/times.csv
 
 The folder gets model folders of the student, of the generator and, where there is one, of the VAE, and samples.npz:
-images of the generator and of what is rehearsed, uint8. The test set is read for the curve alone. --train is for the
-control `real`, whose images have no labels.
+images of the generator and of what is rehearsed, uint8. The test set is read for the curve alone, which is the same from
+run to run; seconds are not, and stand in a file of their own. --train is for the control `real`, whose images have no
+labels.
 """
 
 import argparse
@@ -89,14 +91,16 @@ def main(argv: list[str] | None = None) -> None:
     write_makers(args.folder, done, networks, student_info)
     write_arrays(args.folder / "samples.npz", samples(done, networks, info))
     with atomic_path(args.curve) as temporary:
-        curve = pd.DataFrame([asdict(point) for point in done.curve])
+        points = pd.DataFrame([asdict(point) for point in done.curve])
         about = {
             "study": args.study,
             "teacher": args.teacher.name,
             "method": args.method,
             "seed": args.seed,
         }
-        curve.assign(**about).to_csv(temporary, index=False)
+        points.drop(columns="cpu_s").assign(**about).to_csv(temporary, index=False)
+    with atomic_path(args.times) as temporary:
+        points[["iteration", "cpu_s"]].to_csv(temporary, index=False)
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -150,6 +154,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, required=True, help="folder of checkpoints, removed at the end")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write models and samples to")
     parser.add_argument("--curve", required=True, help="CSV to write, a row an evaluation")
+    parser.add_argument("--times", required=True, help="CSV to write, CPU seconds up to each evaluation")
     return parser.parse_args(argv)
 
 

@@ -53,8 +53,6 @@ def differences(runs: pd.DataFrame) -> list[Measurement]:
             "lower standard deviation, second half": paired(runs, "pre-none", "pre", "std_second_half").mean(),
             "more expected accuracy, second half": paired(runs, "pre", "pre-none", "mean_second_half").mean(),
             "more accuracy at the end": paired(runs, "pre", "pre-none", "last").mean(),
-            "times the CPU seconds": 1 + (paired(runs, "pre", "pre-none", "cpu_s").mean()
-                                          / runs.loc[runs["method"] == "pre-none", "cpu_s"].mean()),
         }),
         by_seed("P2", paired(runs, "dfad", "pre-dfad", "drawdown"), n, {
             "best accuracy of DFAD": runs.loc[runs["method"] == "dfad", "max"].max(),

@@ -11,15 +11,15 @@ RUN = ["study", "teacher", "method", "seed"]
 
 
 def read_runs(paths: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All curves under each other, and a row a run: RUN, stability, CPU seconds, bytes kept at the end."""
-    curves = read_tables(paths, *RUN, "iteration", "accuracy", "cpu_s", "memory_bytes", "rehearsed_entropy")
+    """All curves under each other, and a row a run: RUN, stability, bytes kept at the end."""
+    curves = read_tables(paths, *RUN, "iteration", "accuracy", "memory_bytes", "rehearsed_entropy")
     rows = []
     for key, curve in curves.groupby(RUN, sort=False):
         ordered = curve.sort_values("iteration")
         rows.append(
             dict(zip(RUN, key, strict=True))
             | stability(ordered["accuracy"])
-            | {"cpu_s": ordered["cpu_s"].iloc[-1], "memory_bytes": ordered["memory_bytes"].iloc[-1]}
+            | {"memory_bytes": ordered["memory_bytes"].iloc[-1]}
         )
     return curves, pd.DataFrame(rows)
 

@@ -12,6 +12,9 @@ rule distil_student:
         curve=dvc(
             "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/curve.csv"
         ),
+        times=dvc(
+            "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/times.csv"
+        ),
         samples=dvc(
             "results/{scale}/pre_dfkd/runs/{study}/{model}/{method}/{seed}/samples.npz"
         ),
@@ -52,14 +55,13 @@ rule distil_student:
         "envs/py main -m stages.replay.distil_student --teacher {params.teacher} --test {params.test}"
         " --train {params.train} --config {params.config:q} --method {wildcards.method} --seed {wildcards.seed}"
         " --study {wildcards.study} --device {resources.device} --state scratch/{params.code}"
-        " --folder {params.folder} --curve {output.curve} > {log} 2>&1"
+        " --folder {params.folder} --curve {output.curve} --times {output.times} > {log} 2>&1"
 
 
 rule study_labels:
     input:
         teacher=lambda wc: expand(model_files(wc.model), scale=wc.scale),
         test=lambda wc: prepared_files(CATALOGUE.dataset_of(wc.model), "test"),
-        # the run's curve tells its time, which differs from run to run and changes nothing here
         student="results/{scale}/pre_dfkd/runs/{study}/{model}/pre/{seed}/student/model.json",
     output:
         table=dvc("results/{scale}/pre_dfkd/tables/labels/{study}/{model}/{seed}.csv"),
