@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from stages.halo.quantise import Quantised
 from stages.lib.core.errors import InputError
 from stages.lib.costs.dvfs import (
     HALO_ARRAY_LEVELS,
@@ -94,6 +95,17 @@ class Stored:
     high_counts: np.ndarray
     low_share: float = 0.0
     sparse_share: float = 0.0
+
+    @classmethod
+    def of(cls, quantised: Quantised, *, tile: int) -> "Stored":
+        counts = {kind: n.numpy() for kind, n in quantised.code_counts(tile).items()}
+        return cls(
+            bits=quantised.bits_per_weight,
+            low_counts=counts["low"],
+            high_counts=counts["high"],
+            low_share=quantised.low_share,
+            sparse_share=quantised.sparse_share,
+        )
 
 
 def raised(ghz: float, voltage_v: float) -> DvfsLevel:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stages.halo.rows import ROWS
+from stages.halo.rows import PAPER_MODELS, ROWS
 from stages.lib.costs.arrays import SystolicConfig
 
 SMOLLM2 = (
@@ -63,9 +63,7 @@ class ArrayStudyConfig:
     """Which language models would run on which arrays, by their shapes alone."""
 
     # see stages/lib/costs/model_shapes.py
-    shapes: tuple[str, ...] = (
-        "opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b", "llama2-7b", "llama2-13b", "smollm2-135m",
-    )  # fmt: skip
+    shapes: tuple[str, ...] = (*PAPER_MODELS, "smollm2-135m")
     # by name: systolic arrays, as hardware.systolic
     arrays: dict[str, SystolicConfig] = field(default_factory=lambda: dict(ARRAYS))
     divided: tuple[int, ...] = (4,)  # also as arrays and tiles of as many parts along both sides

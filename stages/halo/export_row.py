@@ -53,14 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     quantised.matrices = {name: on_cpu(matrix) for name, matrix in quantised.matrices.items()}
     multiplier = Multiplier.of(profile)
-    counts = {kind: n.numpy() for kind, n in quantised.code_counts(row.tile).items()}
-    stored = Stored(
-        bits=quantised.bits_per_weight,
-        low_counts=counts["low"],
-        high_counts=counts["high"],
-        low_share=quantised.low_share,
-        sparse_share=quantised.sparse_share,
-    )
+    stored = Stored.of(quantised, tile=row.tile)
     arm = halo_arm(args.row, multiplier, stored, quantised.books, reading="measured", plain_fj=0.0)
     record = {
         "model": args.model.name,

@@ -11,7 +11,7 @@ import argparse
 
 import pandas as pd
 
-from stages.halo.rows import value_sets
+from stages.halo.rows import PAPER_MODELS, value_sets
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.measurements import (
     Measurement,
@@ -24,7 +24,6 @@ from stages.lib.core.tables import read_tables
 from stages.lib.costs.dvfs import HALO_ARRAY_LEVELS
 from stages.lib.costs.weight_values import one_netlist, read_weight_profile
 
-PAPER = ("opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b", "llama2-7b", "llama2-13b")
 BASELINES = ("FP16", "W8A8", "W4A8")
 HALO = ("halo-perf", "halo-bal", "halo-acc")
 COMPUTE_BOUND = 0.999  # share of the time in which arithmetic is what a pass waits for
@@ -74,7 +73,7 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
 def paper_prompts(table: pd.DataFrame) -> pd.DataFrame:
     """Prompts of the paper's models on the first array, where all arms were studied."""
     first = table["array"] == table["array"].iloc[0]
-    return table[first & (table["pass"] == "prompt") & table["model"].isin(PAPER)]
+    return table[first & (table["pass"] == "prompt") & table["model"].isin(PAPER_MODELS)]
 
 
 def frequency_bound(own: pd.DataFrame) -> Measurement:
@@ -122,7 +121,7 @@ def needed_share(shares: pd.DataFrame) -> Measurement:
 def transitions(table: pd.DataFrame) -> Measurement:
     """H6: passes of the paper's models of which three changes of level take more than 1 %."""
     balanced = table[(table["arm"] == "halo-bal published") & (table["parts"] == 1)]
-    of_paper = balanced[balanced["model"].isin(PAPER)]
+    of_paper = balanced[balanced["model"].isin(PAPER_MODELS)]
     three = 3 * balanced["transition_ms_by_pass"] / balanced["transitions_by_pass"] / balanced["time_ms"]
     by_layer = balanced["transition_ms_by_layer"] / balanced["time_ms"]
     return Measurement(

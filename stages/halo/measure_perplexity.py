@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from stages.halo.rows import PAPER_MODELS
 from stages.lib.core.artifacts import read_arrays
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.measurements import Measurement, device_record, over_seeds, write_measurements
@@ -106,7 +107,6 @@ CLAIMS: dict[str, tuple[Statistic, dict[str, Statistic]]] = {
         "4 bits": lower("gptq-w4-g64", "rtn-w4-g64"), "3 bits": lower("gptq-w3-g64", "rtn-w3-g64"),
     }),
 }  # fmt: skip
-PAPER = {"opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b", "llama2-7b", "llama2-13b"}
 SMALL_TILES = {f"tiles of {side}": lower(f"halo-bal-t{side}", "halo-bal") for side in (32, 64)}
 
 
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         models[str(table["model"].iloc[0])] = Losses(table, read_arrays(losses))
     seeds = {int(m[1]): models[name] for name in models if (m := re.fullmatch(r".*-s(\d+)", name))}
     others = {name: found for name, found in models.items() if found not in seeds.values()}
-    if not seeds and not PAPER & others.keys():
+    if not seeds and not others.keys() & PAPER_MODELS:
         raise InputError("--tables has neither a model with a seed (NAME-sN) nor one of the paper's")
     speed = speed_of_small_tiles(
         read_tables([args.array], "netlist", "parts", "arm", "time_ms"), args.netlist
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         lambda m, drawn: min(SMALL_TILES["tiles of 32"](m, drawn), speed["halo-bal published"]), SMALL_TILES
     )  # fmt: skip
     beside = {f"faster with arrays of 32, {arm}": gain for arm, gain in speed.items()}
-    measurements = [of_papers_models(others)] if PAPER & others.keys() else []
+    measurements = [of_papers_models(others)] if others.keys() & PAPER_MODELS else []
     if seeds:
         measurements += [measured(claim, *how, seeds, others) for claim, how in CLAIMS.items()]
         measurements.append(measured("H14", *small, seeds, others, beside=beside))
@@ -139,7 +139,7 @@ def of_papers_models(others: Mapping[str, Losses]) -> Measurement:
     lost = {
         f"{row}, {name}": math.exp(m.of(row, None)) - math.exp(m.of("float", None))
         for name, m in others.items()
-        if name in PAPER
+        if name in PAPER_MODELS
         for row in ("halo-acc", "halo-bal")
     }
     return Measurement(claim="H16", value=max(lost.values()), unit="1", n=len(lost), controls=lost)

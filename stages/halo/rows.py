@@ -9,6 +9,8 @@ import pandas as pd
 from stages.lib.core.errors import InputError
 from stages.lib.costs.weight_values import fastest_values, single_bit_values
 
+# the language models of the paper, as the registry and the shapes name them
+PAPER_MODELS = ("opt-1.3b", "opt-2.7b", "opt-6.7b", "opt-13b", "opt-30b", "llama2-7b", "llama2-13b")
 POWERS = tuple(2**k for k in range(7))
 
 

@@ -156,14 +156,7 @@ def stored_of(name: str, sets: dict[str, tuple[int, ...]], *, tile: int) -> Stor
     books = {"low": sets[row.low], "high": sets[row.high]}
     matrix = quantise_matrix(weight, found, row, books, low if row.method == "code_book" else None)
     quantised = Quantised(model=None, matrices={"": matrix})
-    counts = {kind: n.numpy() for kind, n in quantised.code_counts(row.tile).items()}
-    return Stored(
-        bits=quantised.bits_per_weight,
-        low_counts=counts["low"],
-        high_counts=counts["high"],
-        low_share=quantised.low_share,
-        sparse_share=quantised.sparse_share,
-    )
+    return Stored.of(quantised, tile=row.tile)
 
 
 def row_of(

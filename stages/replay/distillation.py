@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
 from stages.lib.training.checkpoint import load_checkpoint, save_checkpoint
-from stages.lib.training.fit import distillation_loss
+from stages.lib.training.fit import imitation_loss
 from stages.replay.config import DistilConfig
 from stages.replay.memories import Memory, memory_of
 from stages.replay.methods import Method
@@ -137,10 +136,7 @@ def student_step(
         images, wanted = torch.cat([new, rehearsed[0]]), torch.cat([logits, rehearsed[1]])
     networks.student.train()
     given = networks.ask_student(images)
-    if method.temperature:
-        loss = distillation_loss(given, wanted, temperature=method.temperature)
-    else:
-        loss = F.l1_loss(given, wanted)
+    loss = imitation_loss(given, wanted, temperature=method.temperature)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

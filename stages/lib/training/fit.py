@@ -143,6 +143,13 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float) -
     return divergence * temperature**2
 
 
+def imitation_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """distillation_loss; at a temperature of 0 the mean absolute difference of logits (DFAD, PRE-DFKD)."""
+    if temperature:
+        return distillation_loss(student, teacher, temperature=temperature)
+    return F.l1_loss(student.float(), teacher.float())
+
+
 def distil(
     student: nn.Module,
     teacher: nn.Module,
@@ -156,7 +163,7 @@ def distil(
     """Train `student` on the teacher's outputs over `batches`; gives the loss of each step as it is taken.
 
     batches  (n, channels, height, width) normalised images, without labels
-    temperature  0 takes the mean absolute difference of logits in place of the softened divergence
+    temperature  as imitation_loss takes it
     """
     teacher = channels_last_(teacher.to(device)).eval()
     student = channels_last_(student.to(device)).train()
@@ -166,11 +173,7 @@ def distil(
             with torch.no_grad():
                 wanted = teacher(batch).float()
             given = student(batch).float()
-        loss = (
-            distillation_loss(given, wanted, temperature=temperature)
-            if temperature
-            else F.l1_loss(given, wanted)
-        )
+        loss = imitation_loss(given, wanted, temperature=temperature)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -222,13 +222,7 @@ def test_a_slow_weight_is_found(model, sensitivity, sets, profile):
 
 
 def arm_of(multiplier, found):
-    counts = {kind: n.numpy() for kind, n in found.code_counts(TILE).items()}
-    stored = Stored(
-        bits=found.bits_per_weight,
-        low_counts=counts["low"],
-        high_counts=counts["high"],
-        low_share=found.low_share,
-    )
+    stored = Stored.of(found, tile=TILE)
     return halo_arm("halo-bal", multiplier, stored, found.books, reading="measured", plain_fj=0.0)
 
 
