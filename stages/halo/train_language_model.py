@@ -28,6 +28,7 @@ from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
 from stages.lib.nets.language_folder import write_language_model
 from stages.lib.training.checkpoint import load_checkpoint, save_checkpoint
+from stages.lib.training.device import mixed_precision
 from stages.lib.training.language import perplexity, token_windows, window_losses
 
 CHECKPOINT_STEPS = 100
@@ -114,7 +115,7 @@ def train(
         draw = torch.Generator().manual_seed(derive_seed(seed, "windows", step) % 2**31)
         at = torch.randint(len(tokens) - config.window, (config.batch_size, 1), generator=draw)
         batch = tokens[at + torch.arange(config.window)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(batch.device):
             loss = model(batch, labels=batch, use_cache=False).loss
         optimiser.zero_grad()
         loss.backward()
