@@ -18,12 +18,12 @@ from stages.lib.core.bench import Comparison, compare_speed, write_bench
 from stages.lib.core.errors import run
 from stages.lib.core.measurements import device_record
 from stages.lib.core.progress import Progress
+from stages.lib.inversion.networks import Networks
 from stages.lib.nets.lenet import LeNet5
 from stages.replay.config import DistilConfig
 from stages.replay.distillation import Seen, student_optimiser, train_round
 from stages.replay.memories import memory_of
 from stages.replay.methods import METHODS, Method
-from stages.replay.networks import Networks
 from stages.replay.reference_loop import reference_steps
 from stages.replay.sources import source_of
 

@@ -25,6 +25,7 @@ from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.seeds import derive_seed
+from stages.lib.inversion.networks import Networks
 from stages.lib.nets.build import build
 from stages.lib.nets.model_folder import ModelInfo, read_model, write_model
 from stages.lib.training.device import CHOICES, choose_device
@@ -34,7 +35,6 @@ from stages.replay.config import DistilConfig
 from stages.replay.distillation import Distilled, distil
 from stages.replay.memories import PseudoReplay
 from stages.replay.methods import METHODS
-from stages.replay.networks import Networks
 from stages.replay.sources import Generated
 
 SAMPLES = 100  # images of each kind in samples.npz

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
+from stages.lib.inversion.networks import Networks
 from stages.lib.training.checkpoint import load_checkpoint, save_checkpoint
 from stages.lib.training.fit import imitation_loss
 from stages.replay.config import DistilConfig
 from stages.replay.memories import Memory, memory_of
 from stages.replay.methods import Method
-from stages.replay.networks import Networks
 from stages.replay.sources import Source, source_of
 
 

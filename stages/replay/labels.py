@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stages.lib.inversion.learning import step_
+from stages.lib.inversion.networks import Networks
 from stages.lib.nets.generator import VAE
 from stages.lib.training.device import channels_last_
 from stages.replay.memories import balanced_codes, reconstruction_loss
-from stages.replay.networks import Networks
-from stages.replay.sources import step_
 
 
 @torch.no_grad()

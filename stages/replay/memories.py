@@ -7,15 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.lib.inversion.learning import step_
 from stages.lib.inversion.losses import class_balance_loss, one_hot_loss
+from stages.lib.inversion.networks import Networks
 from stages.lib.inversion.pool import ImagePool
 from stages.lib.nets.generator import VAE
 from stages.lib.training.device import channels_last_, mixed_precision
 from stages.lib.training.fit import update_average_
 from stages.replay.config import DistilConfig
 from stages.replay.methods import Method
-from stages.replay.networks import Networks
-from stages.replay.sources import Generated, Source, step_
+from stages.replay.sources import Generated, Source
 
 PRIOR_WEIGHT = 1e-5  # of KL(N(mu, sigma^2) || N(0, I)) in the VAE's loss (notes 2.4)
 ADAM_EPSILON = 1e-8

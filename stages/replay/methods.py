@@ -3,21 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from stages.lib.inversion.objective import Objective
+
 SOURCES = ("generator", "pool", "real", "noise", "untrained")
 MEMORIES = ("none", "bank", "vae", "average")
-ADVERSARIES = ("none", "difference", "agreed", "released", "fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Objective):
     """Defaults are PRE-DFKD's own generator and student, without rehearsal (its notes, section 2).
 
     source          of the student's images: a generator that learns beside it; a pool that rounds of inversion fill;
                     real images without labels; Gaussian noise; a generator that never learns, a new one each time
-    one_hot, balance, activation, statistics
-                    weights of the generator's losses, see stages/lib/inversion/losses.py; statistics needs batch norms
-    decimal         the balance of classes with log10 (PRE), else ln (DAFL)
-    adversary       what sets generator and student against each other, and adversary_weight
     temperature     of the student's loss; 0: mean absolute difference of logits
     student_steps   for each step of the generator
     shared          the student learns from the batch that the generator learned from, in place of fresh images
@@ -32,13 +29,6 @@ class Method:
     """
 
     source: str = "generator"
-    one_hot: float = 1.0
-    balance: float = 5.0
-    activation: float = 0.1
-    statistics: float = 0.0
-    decimal: bool = True
-    adversary: str = "released"
-    adversary_weight: float = 1.0
     temperature: float = 0.0
     student_steps: int = 10
     shared: bool = False
@@ -51,7 +41,8 @@ class Method:
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, known in (("source", SOURCES), ("memory", MEMORIES), ("adversary", ADVERSARIES)):
+        super().__post_init__()
+        for key, known in (("source", SOURCES), ("memory", MEMORIES)):
             if getattr(self, key) not in known:
                 raise ValueError(f"{key} is {getattr(self, key)!r}: choose from {', '.join(known)}")
         if self.student_steps < 1:

@@ -1,37 +1,20 @@
 """Where a student's images come from: a generator that learns beside it, a pool filled by inversion, or a control."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.lib.inversion.losses import (
-    activation_loss,
-    agreed_divergence_loss,
-    class_balance_loss,
-    difference_loss,
-    disagreement_loss,
-    one_hot_loss,
-    released_disagreement_loss,
-)
+from stages.lib.inversion.learning import generator_loss, step_
+from stages.lib.inversion.losses import contrast_loss
+from stages.lib.inversion.networks import Networks
 from stages.lib.inversion.pool import ImagePool
-from stages.lib.inversion.statistics import BatchNormStatistics
 from stages.lib.nets.generator import Generator
 from stages.lib.training.device import channels_last_
 from stages.replay.config import DistilConfig
 from stages.replay.methods import Method
-from stages.replay.networks import Networks
 
-ADVERSARIES = {
-    "difference": difference_loss,
-    "agreed": agreed_divergence_loss,
-    "released": released_disagreement_loss,
-    "fixed": disagreement_loss,
-}
-CONTRAST_TEMPERATURE = 0.2
 VIEW_SHIFT_PX = 2
 
 
@@ -75,9 +58,9 @@ class Generated:
 
     def learn(self) -> Made:
         images = self.networks.images(self.generator, self.codes())
-        loss, logits = generator_loss(images, self.networks, self.method)
+        loss, answers = generator_loss(images, self.networks, self.method)
         step_(self.optimiser, loss, list(self.generator.parameters()))
-        return Made(images=images.detach(), logits=logits.detach(), loss=float(loss.detach()))
+        return Made(images=images.detach(), logits=answers.logits.detach(), loss=float(loss.detach()))
 
     @torch.no_grad()
     def fresh(self) -> Tensor:
@@ -125,16 +108,10 @@ class Inverted(Generated):
     def _contrast(self, images: Tensor) -> Tensor:
         """Each image is to be told by a shifted view of it from all others, of this round and of those before."""
         shift = tuple(torch.randint(-VIEW_SHIFT_PX, VIEW_SHIFT_PX + 1, (2,), generator=self.chance).tolist())
-        ours, views = (
-            F.normalize(self.networks.ask_teacher(x)[1], dim=1) for x in (images, images.roll(shift, (2, 3)))
-        )
-        others = views
-        if len(self.pool):
-            with torch.no_grad():
-                kept = self.networks.ask_teacher(self.fresh())[1]
-            others = torch.cat([views, F.normalize(kept, dim=1)])
-        likeness = ours @ others.T / CONTRAST_TEMPERATURE
-        return F.cross_entropy(likeness, torch.arange(len(ours), device=images.device))
+        ours, views = (self.networks.ask_teacher(x)[1] for x in (images, images.roll(shift, (2, 3))))
+        with torch.no_grad():
+            kept = self.networks.ask_teacher(self.fresh())[1] if len(self.pool) else None
+        return contrast_loss(ours, views, kept)
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self.generator.state_dict(), "pool": self.pool.state_dict()}
@@ -197,32 +174,6 @@ def source_of(
     if method.source == "pool":
         return Inverted(networks, method, config, chance)
     return Control(networks, method, config, chance, real)
-
-
-def generator_loss(images: Tensor, networks: Networks, method: Method) -> tuple[Tensor, Tensor]:
-    """The method's loss of images that gradients flow to, and the teacher's logits of them."""
-    with ExitStack() as stack:
-        matched = stack.enter_context(BatchNormStatistics(networks.teacher)) if method.statistics else None
-        logits, features = networks.ask_teacher(images)
-        parts = [method.statistics * matched.take()] if matched is not None else []
-    if method.one_hot:
-        parts.append(method.one_hot * one_hot_loss(logits))
-    if method.balance:
-        parts.append(method.balance * class_balance_loss(logits, base=10 if method.decimal else torch.e))
-    if method.activation:
-        parts.append(method.activation * activation_loss(features))
-    if method.adversary != "none":
-        networks.student.eval()  # its running statistics are of what it learns from
-        given = networks.ask_student(images)
-        parts.append(method.adversary_weight * ADVERSARIES[method.adversary](given, logits))
-    return torch.stack(parts).sum(), logits
-
-
-def step_(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> None:
-    """One step from gradients of these parameters alone: none are worked out for teacher and student."""
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    optimiser.step()
 
 
 def new_generator(networks: Networks, config: DistilConfig) -> nn.Module:

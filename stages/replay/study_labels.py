@@ -21,12 +21,12 @@ from stages.lib.core.errors import run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
+from stages.lib.inversion.networks import Networks
 from stages.lib.nets.model_folder import read_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.images import normalise
 from stages.replay.config import LabelStudyConfig
 from stages.replay.labels import batch_entropy, kept_by_rebuilding, kept_under_noise, trained_vae
-from stages.replay.networks import Networks
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,5 @@
-"""Losses of generators that make images for a teacher. All take logits (n, classes) and give a scalar to be minimised.
+"""Losses of generators that make images for a teacher. All but the contrast take logits
+(n, classes); each gives a scalar to be minimised.
 
 Sources: DAFL (Chen et al. 2019), DFAD (Fang et al. 2019), CMI (Fang et al. 2021), PRE-DFKD (Binici et al. 2022, its notes
 section 2.1 and 4). DAFL and PRE write the balance of classes with logarithms of different bases; both are here.
@@ -12,6 +13,7 @@ from torch import Tensor
 
 PRE_TEMPERATURE = 3.0
 RELEASED_CLAMP = (0.01, 0.99)
+CONTRAST_TEMPERATURE = 0.2
 
 
 def one_hot_loss(teacher: Tensor) -> Tensor:
@@ -64,3 +66,14 @@ def agreed_divergence_loss(student: Tensor, teacher: Tensor) -> Tensor:
     agreed = student.argmax(1) == teacher.argmax(1)
     divergence = F.kl_div(student.log_softmax(1), teacher.log_softmax(1), reduction="none", log_target=True)
     return -(divergence.sum(1) * agreed).mean()
+
+
+def contrast_loss(images: Tensor, views: Tensor, others: Tensor | None) -> Tensor:
+    """Each image is to be told by another view of itself from all images, of this batch and of those before (CMI eq. 6).
+
+    images, views, others  features (n, width) of the images, of their views, and (m, width) of earlier images
+    """
+    ours, keys = F.normalize(images, dim=1), F.normalize(views, dim=1)
+    if others is not None:
+        keys = torch.cat([keys, F.normalize(others, dim=1)])
+    return F.cross_entropy(ours @ keys.T / CONTRAST_TEMPERATURE, torch.arange(len(ours), device=ours.device))

@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from stages.lib.core.measurements import Measurement
+from stages.lib.inversion.learning import generator_loss
+from stages.lib.inversion.networks import Networks
 from stages.lib.nets.generator import VAE, Generator
 from stages.lib.nets.lenet import LeNet5
 from stages.lib.training.checkpoint import load_checkpoint
@@ -19,9 +21,7 @@ from stages.replay.labels import kept_under_noise
 from stages.replay.measure_replay import by_seed, kept_bytes
 from stages.replay.memories import balanced_codes, bytes_of, reconstruction_loss
 from stages.replay.methods import METHODS
-from stages.replay.networks import Networks
 from stages.replay.reference_loop import reference_steps
-from stages.replay.sources import generator_loss
 from stages.replay.stability import stability
 
 CPU = torch.device("cpu")
