@@ -30,7 +30,7 @@ from stages.lib.nets.build import build
 from stages.lib.nets.model_folder import ModelInfo, read_model, write_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.evaluate import accuracy, logits_of
-from stages.lib.training.images import normalise
+from stages.lib.training.images import denormalise, normalise
 from stages.replay.config import DistilConfig
 from stages.replay.distillation import Distilled, distil
 from stages.replay.memories import PseudoReplay
@@ -126,15 +126,13 @@ def samples(done: Distilled, networks: Networks, info: ModelInfo) -> dict[str, n
     kinds: dict[str, Tensor | None] = {"new": done.source.fresh()}
     rehearsed = done.memory.draw()
     kinds["rehearsed"] = rehearsed[0] if rehearsed is not None else None
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (info.mean, info.std))
     for kind, images in kinds.items():
         if images is None:
             continue
         images = images[:SAMPLES]
         with torch.no_grad():
             classes = networks.ask_teacher(images)[0].argmax(1).cpu()
-        pixels = (images.cpu() * std + mean).clamp(0, 1) * 255
-        found[kind] = pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        found[kind] = denormalise(images.cpu(), info.mean, info.std)
         found[f"{kind} classes"] = classes.numpy()
     return found
 

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, device_record, finite, over_seeds, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, finite, over_cases, write_measurements
 from stages.lib.core.tables import read_tables
 from stages.replay.exact import (
     PUBLISHED_MB,
@@ -25,7 +25,6 @@ from stages.replay.exact import (
 )
 from stages.replay.runs import paired, read_runs
 
-DRAWS = 400
 RIVALS = ("dafl", "dfad", "mb")
 
 
@@ -45,41 +44,31 @@ def differences(runs: pd.DataFrame) -> list[Measurement]:
     fall = "drawdown_second_half"
     replay = paired(runs, "pre-none", "pre", fall)
     rivals = [paired(runs, "pre", rival, "mean") for rival in RIVALS]
+    ahead = pd.concat(rivals, axis=1).min(axis=1) if all(map(len, rivals)) else rivals[0]
     teachers = runs[runs["method"] == "pre-none"].groupby(["study", "seed"])["last"]
     return [
-        by_seed("P1", replay, n, {
+        over_cases("P1", replay, unit="1", n=n, controls={
             "lower with a quarter rehearsed": paired(runs, "pre-none", "pre-quarter", fall).mean(),
             "lower with a bank": paired(runs, "pre-none", "mb", fall).mean(),
             "lower standard deviation, second half": paired(runs, "pre-none", "pre", "std_second_half").mean(),
             "more expected accuracy, second half": paired(runs, "pre", "pre-none", "mean_second_half").mean(),
             "more accuracy at the end": paired(runs, "pre", "pre-none", "last").mean(),
         }),
-        by_seed("P2", paired(runs, "dfad", "pre-dfad", "drawdown"), n, {
+        over_cases("P2", paired(runs, "dfad", "pre-dfad", "drawdown"), unit="1", n=n, controls={
             "best accuracy of DFAD": runs.loc[runs["method"] == "dfad", "max"].max(),
             "lower standard deviation": paired(runs, "dfad", "pre-dfad", "std").mean(),
         }),
-        by_seed("P8", paired(runs, "pre-fixed", "pre", "last"), n, {
+        over_cases("P8", paired(runs, "pre-fixed", "pre", "last"), unit="1", n=n, controls={
             "more expected accuracy": paired(runs, "pre-fixed", "pre", "mean").mean(),
         }),
-        by_seed("P10", rank_correlation(runs), n, {}),
-        by_seed("P11", pd.concat(rivals, axis=1).min(axis=1) if all(map(len, rivals)) else rivals[0], n, {
+        over_cases("P10", rank_correlation(runs), unit="1", n=n, controls={}),
+        over_cases("P11", ahead, unit="1", n=n, controls={
             f"above {rival} in the mean of {part}": paired(runs, "pre", rival, column).mean()
             for rival in RIVALS
             for part, column in (("all", "mean"), ("the second half", "mean_second_half"))
         }),
-        by_seed("P12", (teachers.max() - teachers.min())[teachers.count() >= 3], n, {}),
+        over_cases("P12", (teachers.max() - teachers.min())[teachers.count() >= 3], unit="1", n=n, controls={}),
     ]  # fmt: skip
-
-
-def by_seed(claim: str, values: pd.Series, n: int, controls: dict[str, float]) -> Measurement:
-    """One sample a seed, a mean over studies and teachers; resamples draw seeds anew."""
-    seeds = values.groupby(level="seed").mean() if len(values) else pd.Series(dtype=float)
-    chance = np.random.default_rng(0)
-    resamples = []
-    if len(seeds) >= 3:
-        drawn = chance.integers(len(seeds), size=(DRAWS, len(seeds)))
-        resamples = [float(v) for v in seeds.to_numpy()[drawn].mean(axis=1)]
-    return over_seeds(claim, seeds, unit="1", n=n, controls=controls, resamples=resamples)
 
 
 def rank_correlation(runs: pd.DataFrame) -> pd.Series:
@@ -146,14 +135,14 @@ def of_labels(labels: pd.DataFrame) -> list[Measurement]:
     response, pixels = shares[("rebuilt", "teacher's response")], shares[("rebuilt", "pixels")]
     n = int(labels["images"].sum())
     return [
-        by_seed("P3", response - pixels, n, finite({
+        over_cases("P3", response - pixels, unit="1", n=n, controls=finite({
             "kept with the teacher's response": response.mean(), "kept with pixels alone": pixels.mean(),
         })),
-        by_seed("P4", shares[("noise", "real")] - shares[("noise", "made")], n, finite({
+        over_cases("P4", shares[("noise", "real")] - shares[("noise", "made")], unit="1", n=n, controls=finite({
             f"{kind}, noise of {deviation:g}": noise.loc[deviation, kind]
             for deviation in noise.index for kind in ("real", "made")
         })),
-        by_seed("P9", entropy["balanced"] - entropy["plain"], n, finite({
+        over_cases("P9", entropy["balanced"] - entropy["plain"], unit="1", n=n, controls=finite({
             "entropy, plain codes": entropy["plain"].mean(), "entropy, balanced": entropy["balanced"].mean(),
         })),
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from stages.lib.core.tables import read_tables
+from stages.lib.core.tables import paired_differences, read_tables
 from stages.replay.stability import stability
 
 RUN = ["study", "teacher", "method", "seed"]
@@ -26,6 +26,4 @@ def read_runs(paths: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def paired(runs: pd.DataFrame, one: str, other: str, column: str) -> pd.Series:
     """By study, teacher and seed that both methods have: the first's value less the second's."""
-    case = ["study", "teacher", "seed"]
-    both = runs[runs["method"] == one].merge(runs[runs["method"] == other], on=case, suffixes=("", "_other"))
-    return (both[column] - both[f"{column}_other"]).set_axis(pd.MultiIndex.from_frame(both[case]))
+    return paired_differences(runs, "method", one, other, value=column, case=["study", "teacher", "seed"])

@@ -13,8 +13,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from stages.lib.core.artifacts import read_json, write_json
 from stages.lib.core.errors import InputError
+
+SEED_DRAWS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,19 @@ def over_seeds(
         n=n,
         controls=finite(controls),
     )
+
+
+def over_cases(claim: str, values: Any, *, unit: str, n: int, controls: Mapping[str, float]) -> Measurement:
+    """One sample a seed, the mean over its cases (studies, teachers); resamples draw seeds anew, from three on.
+
+    values  a pandas Series of one value a case, with an index level "seed"
+    """
+    seeds = values.groupby(level="seed").mean() if len(values) else values
+    resamples: list[float] = []
+    if len(seeds) >= 3:
+        drawn = np.random.default_rng(0).integers(len(seeds), size=(SEED_DRAWS, len(seeds)))
+        resamples = [float(v) for v in seeds.to_numpy()[drawn].mean(axis=1)]
+    return over_seeds(claim, seeds, unit=unit, n=n, controls=controls, resamples=resamples)
 
 
 def finite(controls: Mapping[str, float]) -> dict[str, float]:

@@ -16,3 +16,12 @@ def read_tables(paths: Sequence[str], *columns: str) -> pd.DataFrame:
             raise InputError(f"{path} lacks the column {missing[0]}; make it again")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def paired_differences(
+    rows: pd.DataFrame, column: str, one: str, other: str, *, value: str, case: Sequence[str]
+) -> pd.Series:
+    """value where column is `one` less value where it is `other`, by each case that has both."""
+    case = list(case)
+    both = rows[rows[column] == one].merge(rows[rows[column] == other], on=case, suffixes=("", "_other"))
+    return (both[value] - both[f"{value}_other"]).set_axis(pd.MultiIndex.from_frame(both[case]))

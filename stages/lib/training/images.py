@@ -24,6 +24,12 @@ def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -
     return (pixels - _per_channel(mean)) / _per_channel(std)
 
 
+def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """(n, channels, height, width) normalised -> (n, height, width, channels) uint8, nearest and within 0 to 255."""
+    pixels = (images * _per_channel(std) + _per_channel(mean)).clamp(0, 1) * 255
+    return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
 def augment(images: Tensor, *, flip: bool, shift_px: int, fill: Tensor, generator: torch.Generator) -> Tensor:
     """Random mirror images and shifts of up to `shift_px` pixels, one draw an image.
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stages.lib.core.measurements import Measurement
+from stages.lib.core.measurements import over_cases
 from stages.lib.inversion.learning import generator_loss
 from stages.lib.inversion.networks import Networks
 from stages.lib.nets.generator import VAE, Generator
@@ -18,7 +18,7 @@ from stages.replay.config import DistilConfig
 from stages.replay.distillation import distil
 from stages.replay.exact import disagreement_gradients, largest_latent_of, vae_megabytes
 from stages.replay.labels import kept_under_noise
-from stages.replay.measure_replay import by_seed, kept_bytes
+from stages.replay.measure_replay import kept_bytes
 from stages.replay.memories import balanced_codes, bytes_of, reconstruction_loss
 from stages.replay.methods import METHODS
 from stages.replay.reference_loop import reference_steps
@@ -182,7 +182,7 @@ def test_stability_of_a_known_curve():
 
 def test_seeds_are_samples_and_are_drawn_anew():
     index = pd.MultiIndex.from_product([["a", "b"], ["t"], [0, 1, 2]], names=["study", "teacher", "seed"])
-    found: Measurement = by_seed("P1", pd.Series([1.0, 2, 3, 3, 4, 5], index=index), 6, {})
+    found = over_cases("P1", pd.Series([1.0, 2, 3, 3, 4, 5], index=index), unit="1", n=6, controls={})
     assert [s.value for s in found.samples] == [2, 3, 4]
     assert found.value == 3
     assert min(found.resamples) >= 2
