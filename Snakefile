@@ -17,6 +17,7 @@ include: "workflow/rules/hardware.smk"
 include: "workflow/rules/pruning.smk"
 include: "workflow/rules/halo.smk"
 include: "workflow/rules/replay.smk"
+include: "workflow/rules/expansion.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -34,6 +35,7 @@ localrules:
     halo,
     hardware,
     pre_dfkd,
+    condensed_expansion,
     bench,
 
 
@@ -47,6 +49,7 @@ rule all:
         rules.crisp.input,
         rules.halo.input,
         rules.pre_dfkd.input if CATALOGUE.distil_runs() else [],
+        rules.condensed_expansion.input if CATALOGUE.expansion_runs() else [],
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

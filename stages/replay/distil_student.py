@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
             "teacher": args.teacher.name,
             "method": args.method,
             "seed": args.seed,
+            "dataset_digest": test.info.digest,
         }
         points.drop(columns="cpu_s").assign(**about).to_csv(temporary, index=False)
     with atomic_path(args.times) as temporary:

@@ -9,6 +9,7 @@ no verdict. Accuracies are top-1 on test images, which decided nothing.
 """
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     measurements = [kept_bytes(curves), vae_size(), released_gradient(), *differences(runs)]
     if len(labels):
         measurements += of_labels(labels)
+    digests = dict(zip("test images of " + curves["study"], curves["dataset_digest"], strict=True))
+    measurements = [replace(m, dataset_digest=digests) for m in measurements]
     write_measurements(args.measurements, measurements, device=device_record(threads=1))
 
 

@@ -12,7 +12,9 @@ RUN = ["study", "teacher", "method", "seed"]
 
 def read_runs(paths: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All curves under each other, and a row a run: RUN, stability, bytes kept at the end."""
-    curves = read_tables(paths, *RUN, "iteration", "accuracy", "memory_bytes", "rehearsed_entropy")
+    curves = read_tables(
+        paths, *RUN, "iteration", "accuracy", "memory_bytes", "rehearsed_entropy", "dataset_digest"
+    )
     rows = []
     for key, curve in curves.groupby(RUN, sort=False):
         ordered = curve.sort_values("iteration")

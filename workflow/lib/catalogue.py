@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.datasets.sources import Entry
+from stages.expansion.arms import ARMS
 from stages.halo.config import HaloExportConfig, LlamaConfig, PerplexityConfig
 from stages.hands.clip_config import ClipSet
 from stages.hardware.cell_library import OSU018
@@ -139,6 +140,59 @@ class Catalogue:
             run for run in self.distil_runs() if run[0] == self.settings.replay.labels_of and run[2] == "pre"
         ]
 
+    def expansion_runs(self) -> list[tuple[str, str, int]]:
+        """Study, arm and seed of every student that learns from an expanded set, where the teacher's data are there."""
+        return [
+            (name, arm, seed)
+            for name, study in self.settings.expansion.studies.items()
+            for arm in study.arms
+            for seed in study.seeds
+            if not self.needs(study.teacher) & self.unavailable
+        ]
+
+    def expansion_json(self, study: str) -> str:
+        """Settings of a study, without what tells its runs apart or names their inputs."""
+        apart = {"teacher": "", "arms": (), "seeds": (), "condensation": "dm", "images_per_class": 1}
+        return to_json(replace(self.settings.expansion.studies[study], **apart))
+
+    def expansion_differences(self) -> str:
+        """What tells studies of expansion apart, as JSON: study -> setting -> value."""
+        found = {}
+        for name, study in self.settings.expansion.studies.items():
+            settings = asdict(study)
+            heterogeneous = settings.pop("student") != self.net_of(study.teacher)
+            for key in ("arms", "seeds", "arguments"):
+                settings.pop(key)
+            found[name] = {**settings, "heterogeneous": heterogeneous}
+        return json.dumps(found)
+
+    def condensed_of(self, study: str, arm: str, seed: int) -> str:
+        """Folder, below a scale's results, of the condensed set that a run expands."""
+        settings = self.settings.expansion.studies[study]
+        method = ARMS[arm].condensation or settings.condensation
+        return condensed_folder(settings.teacher, method, settings.images_per_class, seed)
+
+    def judged_sets(self, name: str) -> list[str]:
+        """Folders, below a scale's results, of the condensed sets that a ConvNet is trained on."""
+        judged = self.settings.expansion.judged[name]
+        return [
+            condensed_folder(judged.teacher, method, n, seed)
+            for method in judged.methods
+            for n in judged.images_per_class
+            for seed in judged.seeds
+        ]
+
+    def judged_names(self) -> list[str]:
+        return [
+            name
+            for name, judged in self.settings.expansion.judged.items()
+            if not self.needs(judged.teacher) & self.unavailable
+        ]
+
+    def judged_json(self, name: str) -> str:
+        apart = {"teacher": "", "methods": (), "images_per_class": (), "seeds": ()}
+        return to_json(replace(self.settings.expansion.judged[name], **apart))
+
     def llama_models(self) -> dict[str, tuple[LlamaConfig, int]]:
         """Model name -> settings and seed of every small Llama that this scale trains."""
         return {
@@ -259,7 +313,11 @@ class Catalogue:
         exported = {export.model for export in quantization.exports.values()}
         pruned = {m for study in self.settings.pruning.studies.values() for m in study.models}
         distilled = {m for study in self.settings.replay.studies.values() for m in study.teachers}
-        models = swept.union(*others, exported, pruned, distilled, self.settings.teachers.pretrained)
+        expansion = self.settings.expansion
+        expanded = {study.teacher for study in [*expansion.studies.values(), *expansion.judged.values()]}
+        models = swept.union(
+            *others, exported, pruned, distilled, expanded, self.settings.teachers.pretrained
+        )
         halo = self.settings.halo
         texts = {table.dataset for table in halo.perplexity.values()}
         texts |= {table.fallback for table in halo.perplexity.values() if table.fallback}
@@ -272,6 +330,10 @@ class Catalogue:
             *(self.needs(m) for m in models),
             *(self.language_needs(m) for m in languages),
         )
+
+
+def condensed_folder(teacher: str, method: str, images_per_class: int, seed: int) -> str:
+    return f"condensed_expansion/condensed/{teacher}/{method}/{images_per_class}/{seed}"
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:
@@ -329,6 +391,11 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
         *(
             (f"replay.studies.{name}.teachers", study.teachers, every)
             for name, study in settings.replay.studies.items()
+        ),
+        *(
+            (f"expansion.{part}.{name}.teacher", (one.teacher,), every)
+            for part in ("studies", "judged")
+            for name, one in getattr(settings.expansion, part).items()
         ),
         ("replay.labels_of", tuple(filter(None, [settings.replay.labels_of])), set(settings.replay.studies)),
         *(

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry
+from stages.expansion.config import ExpansionStageConfig
 from stages.halo.config import HaloConfig
 from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
@@ -44,6 +45,7 @@ class Settings:
     pruning: PruningConfig
     halo: HaloConfig
     replay: ReplayConfig
+    expansion: ExpansionStageConfig
     claims: ClaimsConfig
 
 

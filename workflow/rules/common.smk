@@ -87,10 +87,19 @@ PARTS = {
 }
 if CATALOGUE.distil_runs():
     PARTS["pre_dfkd"] = ["pre_dfkd/parts/measure_replay.json"]
+if CATALOGUE.expansion_runs():
+    PARTS["condensed_expansion"] = ["condensed_expansion/parts/measure_expansion.json"]
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
-BUILT = ["crisp", "egogestvid", "halo", "minifloats", "pre_dfkd"]
+BUILT = [
+    "condensed_expansion",
+    "crisp",
+    "egogestvid",
+    "halo",
+    "minifloats",
+    "pre_dfkd",
+]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
     {
@@ -317,6 +326,45 @@ SECTIONS = [
         if CATALOGUE.distil_runs()
         else []
     ),
+    *(
+        [
+            {
+                "paper": "condensed_expansion",
+                "title": "Students of expanded sets",
+                "caption": "Test accuracy of students after the last round, dots are seeds, and over the images in the pool,"
+                " with as many student steps in every arm. Bands reach from the lowest to the highest seed. Condensed sets"
+                " are made from real images: but for inversion alone, no arm is free of data.",
+                "figure": "condensed_expansion/figures/arms.svg",
+                "table": "condensed_expansion/figures/arms.csv",
+            },
+            {
+                "paper": "condensed_expansion",
+                "title": "How far made images are from real ones",
+                "caption": "Left, distance of the teacher's features of pools to those of real test images, class by class, for"
+                " pools of one size. Right, distance of images to the nearest training image in pixels, 5th to 95th percentile:"
+                " a set that lies nearer than test images do repeats what it was made from.",
+                "figure": "condensed_expansion/figures/distances.svg",
+                "table": "condensed_expansion/figures/distances.csv",
+            },
+            {
+                "paper": "condensed_expansion",
+                "title": "Condensed sets alone",
+                "caption": "ConvNets that learn from a condensed set from nothing, without a teacher. Grey: published, after"
+                " longer matching. Right, sets as they were after a part of the iterations.",
+                "figure": "condensed_expansion/figures/condensed.svg",
+                "table": "condensed_expansion/figures/condensed.csv",
+            },
+            {
+                "paper": "condensed_expansion",
+                "title": "Condensed and inverted images",
+                "caption": "Of each class, the condensed images and the last ones that each arm inverted.",
+                "figure": "condensed_expansion/figures/images.svg",
+                "table": "condensed_expansion/figures/images.csv",
+            },
+        ]
+        if CATALOGUE.expansion_runs()
+        else []
+    ),
     {
         "paper": "crisp",
         "title": "Cycles of dense and sparse tensor cores",
@@ -462,6 +510,56 @@ def label_tables():
     return [
         f"results/{{scale}}/pre_dfkd/tables/labels/{study}/{teacher}/{seed}.csv"
         for study, teacher, _, seed in CATALOGUE.label_runs()
+    ]
+
+
+def expansion_curves():
+    """Curves of all students that learn from expanded sets."""
+    return [
+        f"results/{{scale}}/condensed_expansion/runs/{study}/{arm}/{seed}/curve.csv"
+        for study, arm, seed in CATALOGUE.expansion_runs()
+    ]
+
+
+def expansion_studies():
+    return list(dict.fromkeys(study for study, _, _ in CATALOGUE.expansion_runs()))
+
+
+def expanded_sets(study):
+    """Folders, below a scale's results, of the condensed sets that a study expands."""
+    runs = [run for run in CATALOGUE.expansion_runs() if run[0] == study]
+    return list(dict.fromkeys(CATALOGUE.condensed_of(*run) for run in runs))
+
+
+def pool_tables(kind):
+    """Tables of compare_pools, one a study: features or nearest."""
+    return [
+        f"results/{{scale}}/condensed_expansion/tables/{kind}/{study}.csv"
+        for study in expansion_studies()
+    ]
+
+
+def judged_tables():
+    return [
+        f"results/{{scale}}/condensed_expansion/tables/judged/{name}.csv"
+        for name in CATALOGUE.judged_names()
+    ]
+
+
+def shown_sets():
+    """Name and folder, below a scale's results, of condensed sets and pools of the first study, first seed."""
+    runs = [
+        run for run in CATALOGUE.expansion_runs() if run[0] == expansion_studies()[0]
+    ]
+    runs = [run for run in runs if run[2] == runs[0][2]]
+    folders = dict.fromkeys(CATALOGUE.condensed_of(*run) for run in runs)
+    return [
+        *((folder.split("/")[3], folder) for folder in folders),
+        *(
+            (arm, f"condensed_expansion/runs/{study}/{arm}/{seed}/pool")
+            for study, arm, seed in runs
+            if arm != "condensed-only"
+        ),
     ]
 
 

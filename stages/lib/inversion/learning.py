@@ -63,8 +63,16 @@ def generator_loss(
     return torch.stack(parts).sum(), Answers(logits=logits, features=features)
 
 
-def step_(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> None:
-    """One step from gradients of these parameters alone: none are worked out for teacher and student."""
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
+def step_(
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    parameters: list[Tensor],
+    gradient: Tensor | None = None,
+) -> None:
+    """One step from gradients of these parameters alone: none are worked out for teacher and student.
+
+    gradient  of what is minimised, by `loss`, where that is not a scalar: images, say
+    """
+    for parameter, found in zip(parameters, torch.autograd.grad(loss, parameters, gradient), strict=True):
+        parameter.grad = found
     optimiser.step()
