@@ -26,7 +26,7 @@ from stages.lib.core.prepared import ImageSplit, read_images
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
 from stages.lib.nets.convnet import ConvNet3
-from stages.lib.training.device import CHOICES, channels_last_, choose_device, mixed_precision
+from stages.lib.training.device import CHOICES, choose_device, mixed_precision
 from stages.lib.training.evaluate import accuracy, logits_of
 from stages.lib.training.images import normalise
 
@@ -87,7 +87,7 @@ def train_network(
     """Cross-entropy on augmented images (n, channels, size, size); a tenth of the rate for the last half."""
     torch.manual_seed(derive_seed(seed, "network") % 2**63)
     network = ConvNet3(images.shape[1], classes, images.shape[-1], config.width)
-    network = channels_last_(network.to(device)).train()
+    network = network.to(device).train()
     optimiser = torch.optim.SGD(
         network.parameters(), config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
@@ -99,7 +99,7 @@ def train_network(
         rows = torch.randperm(len(images), generator=chance)[:n]
         batch = augmentation(images[rows].to(device), chance)
         with mixed_precision(device):
-            logits = network(batch.contiguous(memory_format=torch.channels_last))
+            logits = network(batch)
         loss = F.cross_entropy(logits.float(), labels[rows].to(device))
         optimiser.zero_grad()
         loss.backward()
