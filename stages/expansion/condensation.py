@@ -30,6 +30,8 @@ class RealImages:
     def __init__(self, images: Tensor, labels: Tensor, classes: int, chance: torch.Generator) -> None:
         self.images, self.chance = images, chance
         self.of_class = [(labels == c).nonzero().squeeze(1) for c in range(classes)]
+        # the range of pixels, which condensed images keep to: others could not be stored
+        self.range = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
         for c, rows in enumerate(self.of_class):
             if not len(rows):
                 raise ValueError(f"class {c} has no images")
@@ -79,6 +81,7 @@ def match_distributions(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        _keep_in_range_(learned, real)
         advance(iteration + 1, learned.detach())
     return learned.detach()
 
@@ -122,6 +125,7 @@ def match_gradients(
         of_images.zero_grad()
         loss.backward()
         of_images.step()
+        _keep_in_range_(learned, real)
         if steps_a_network > 1:
             for _ in range(NETWORK_STEPS):
                 images = AUGMENTATION(learned.detach(), chance)
@@ -150,3 +154,9 @@ def random_network(images: Tensor, classes: int, width: int, seed: int) -> ConvN
 
 def _start(real: RealImages, per_class: int, device: torch.device) -> Tensor:
     return real.distinct(per_class).to(device).clone().requires_grad_()
+
+
+@torch.no_grad()
+def _keep_in_range_(learned: Tensor, real: RealImages) -> None:
+    low, high = (bound.to(learned.device) for bound in real.range)
+    learned.clamp_(low, high)
