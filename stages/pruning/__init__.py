@@ -5,6 +5,7 @@ pruned = prune_for_classes(model, images, labels, sparsity=0.9)     # any torch.
 fast = pruned.packed()                                              # runs on its packed weights
 """
 
-from stages.pruning.call import PrunedForClasses, prune_for_classes
+from stages.lib.core.exports import lazy_exports
 
 __all__ = ["PrunedForClasses", "prune_for_classes"]
+__getattr__ = lazy_exports(__name__, {"PrunedForClasses": "call", "prune_for_classes": "call"})

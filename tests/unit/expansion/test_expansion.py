@@ -9,9 +9,10 @@ import torch
 from scipy.linalg import sqrtm
 from sklearn.datasets import load_digits
 
+import stages.expansion as api
 from stages.expansion.arms import ARMS, HOSTS
 from stages.expansion.condense import main as condense
-from stages.expansion.config import ExpansionConfig
+from stages.expansion.config import CondensationConfig, ExpansionConfig
 from stages.expansion.distances import class_frechet, frechet, nearest_distances
 from stages.expansion.exact import guided_parameters_that_differ
 from stages.expansion.expand_set import main as expand_set
@@ -238,6 +239,24 @@ def test_a_class_without_images_is_named(world):
     ):
         expand_command(world)
     assert not (world / "run").exists()
+
+
+def test_a_user_calls_it_on_networks_and_images_of_their_own():
+    images, labels = (
+        torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
+        torch.arange(60) % 10,
+    )
+    few_images = api.condense_images(
+        images, labels, 1, config=CondensationConfig(iterations=2, real_images=2, width=4)
+    )
+    assert few_images.shape == (10, 1, 28, 28)
+    net = networks()
+    before = net.student.head.weight.clone()
+    done = api.expand_condensed(net.teacher, net.student, few_images, torch.arange(10), config=CONFIG)
+    assert len(done.pool) == 60
+    assert not torch.equal(before, net.student.head.weight)
+    with pytest.raises(InputError, match="class 9 has no images: give one image of each class"):
+        api.expand_condensed(net.teacher, net.student, few_images[:9], torch.arange(9), config=CONFIG)
 
 
 def test_claims_across_studies_pair_what_is_alike_but_for_one_setting():
