@@ -27,12 +27,9 @@ from stages.lib.core.artifacts import atomic_path, value_digest
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import ImageSplit, content_digest, image_digests, read_images, write_images
-from stages.lib.core.seeds import derive_seed
-from stages.lib.inversion.networks import Networks
-from stages.lib.nets.build import build
+from stages.lib.inversion.students import new_student, student_accuracy
 from stages.lib.nets.model_folder import ModelInfo, read_model, write_model
 from stages.lib.training.device import CHOICES, choose_device
-from stages.lib.training.evaluate import accuracy, logits_of
 from stages.lib.training.images import denormalise, normalise
 
 
@@ -42,19 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     device = choose_device(args.device)
     teacher, info = read_model(args.teacher)
     condensed, test = read_images(args.condensed), read_images(args.test)
-    torch.manual_seed(derive_seed(args.seed, "student") % 2**63)
-    arguments = {"channels": test.info.channels, "classes": len(info.classes), **config.arguments}
-    networks = Networks(
-        teacher=teacher,
-        student=build(config.student, arguments),
-        channels=test.info.channels,
-        size=test.info.height,
-        device=device,
+    networks, arguments = new_student(
+        teacher, info, test, net=config.student, arguments=config.arguments, seed=args.seed, device=device
     )
-    images, labels = normalise(test.images, info.mean, info.std), torch.from_numpy(np.array(test.labels))
-
-    def evaluate() -> float:
-        return accuracy(logits_of(networks.student, images, device=device, bf16=True), labels)
+    evaluate = student_accuracy(networks, info, test)
 
     def stored(made: Tensor) -> Tensor:
         return normalise(denormalise(made, info.mean, info.std), info.mean, info.std)

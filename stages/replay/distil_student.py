@@ -24,12 +24,10 @@ from stages.lib.core.artifacts import atomic_path, value_digest, write_arrays
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import read_images
-from stages.lib.core.seeds import derive_seed
 from stages.lib.inversion.networks import Networks
-from stages.lib.nets.build import build
+from stages.lib.inversion.students import new_student, student_accuracy
 from stages.lib.nets.model_folder import ModelInfo, read_model, write_model
 from stages.lib.training.device import CHOICES, choose_device
-from stages.lib.training.evaluate import accuracy, logits_of
 from stages.lib.training.images import denormalise, normalise
 from stages.replay.config import DistilConfig
 from stages.replay.distillation import Distilled, distil
@@ -55,20 +53,10 @@ def main(argv: list[str] | None = None) -> None:
     teacher, info = read_model(args.teacher)
     test = read_images(args.test)
     test = test.first(config.test_images or test.info.n)
-    torch.manual_seed(derive_seed(args.seed, "student") % 2**63)
-    arguments = {"channels": test.info.channels, "classes": len(info.classes), **config.arguments}
-    networks = Networks(
-        teacher=teacher,
-        student=build(config.student, arguments),
-        channels=test.info.channels,
-        size=test.info.height,
-        device=device,
+    networks, arguments = new_student(
+        teacher, info, test, net=config.student, arguments=config.arguments, seed=args.seed, device=device
     )
-    images, labels = normalise(test.images, info.mean, info.std), torch.from_numpy(np.array(test.labels))
-
-    def evaluate() -> float:
-        return accuracy(logits_of(networks.student, images, device=device, bf16=True), labels)
-
+    evaluate = student_accuracy(networks, info, test)
     real = None
     if method.source == "real":
         real = normalise(read_images(args.train).images, info.mean, info.std)
