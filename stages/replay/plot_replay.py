@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     studies = list(dict.fromkeys(curves["study"]))
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1, len(studies), figsize=(1 + 3.6 * len(studies), 3.6), squeeze=False, layout="constrained"
+            1, len(studies), figsize=(1 + 3.6 * len(studies), 4.2), squeeze=False, layout="constrained"
         )
         for ax, study in zip(axes[0], studies, strict=True):
             plot_curves(curves[curves["study"] == study], ax)
@@ -84,19 +84,19 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
 
 def plot_curves(curves: pd.DataFrame, ax: Axes) -> None:
     methods = list(dict.fromkeys(curves["method"]))
-    colours = iter(PALETTE * 3)
+    drawn = iter((style, colour) for style in ("-", "-.", ":") for colour in PALETTE)
     for method in methods:
         by_iteration = curves[curves["method"] == method].groupby("iteration")["accuracy"]
         mean = 100 * by_iteration.mean()
-        style, colour = CONTROLS.get(method, ("-", ""))
-        line = ax.plot(mean.index, mean, style, color=colour or next(colours), linewidth=1.4, label=method)[0]
+        style, colour = CONTROLS.get(method) or next(drawn)
+        line = ax.plot(mean.index, mean, style, color=colour, linewidth=1.4, label=method)[0]
         if len(set(curves.loc[curves["method"] == method, "seed"])) > 1:
             low, high = 100 * by_iteration.min(), 100 * by_iteration.max()
             ax.fill_between(mean.index, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set_title(f"{curves['study'].iloc[0]}, {curves['seed'].nunique()} seed(s)", fontsize=9)
     ax.set_xlabel("steps of the generator")
     ax.set_ylabel("test accuracy, %")
-    ax.legend(fontsize=7, ncols=2)
+    ax.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def plot_falls(rows: pd.DataFrame, label: str, ax: Axes) -> None:

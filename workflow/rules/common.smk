@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
+from stages.replay.methods import METHODS
 from workflow.lib import storage
 from workflow.lib.catalogue import Catalogue
 from workflow.lib.fingerprints import code_of, env_of
@@ -511,6 +512,14 @@ def label_tables():
         f"results/{{scale}}/pre_dfkd/tables/labels/{study}/{teacher}/{seed}.csv"
         for study, teacher, _, seed in CATALOGUE.label_runs()
     ]
+
+
+def sampled_runs():
+    """One run of each study of replay whose images are shown: the first that rehearses a VAE's, else the first."""
+    runs = [run for run in CATALOGUE.distil_runs() if run[3] == 0]
+    best = sorted(runs, key=lambda run: METHODS[run[2]].memory != "vae")
+    first = {run[0]: run for run in reversed(best)}
+    return [first[study] for study in dict.fromkeys(run[0] for run in runs)]
 
 
 def expansion_curves():

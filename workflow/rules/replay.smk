@@ -164,8 +164,7 @@ rule plot_samples:
     input:
         samples=[
             f"results/{{scale}}/pre_dfkd/runs/{study}/{teacher}/{method}/{seed}/samples.npz"
-            for study, teacher, method, seed in CATALOGUE.distil_runs()
-            if method == "pre" and seed == 0
+            for study, teacher, method, seed in sampled_runs()
         ],
     output:
         figure=report(
@@ -183,11 +182,7 @@ rule plot_samples:
         mem_mb=1000,
         runtime=5,
     params:
-        names=" ".join(
-            study
-            for study, _, method, seed in CATALOGUE.distil_runs()
-            if method == "pre" and seed == 0
-        ),
+        names=" ".join(study for study, *_ in sampled_runs()),
         code=code_of("replay.plot_samples"),
         env=env_of("main"),
     shell:
