@@ -56,6 +56,9 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
     assert not finished.planned()
 
 
+BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion": 1, "plot_expansion": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
@@ -89,10 +92,14 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "measure_replay": 1,
                 "plot_replay": 1,
                 "plot_samples": 1,
+                "condense": 1,
+                "judge_condensed": 1,
+                "expand_set": 3,
+                **BELOW_EXPANSION,
                 **SEARCH,
                 **OTHERS,
                 **BELOW_SWEEP,
-                "collect_measurements": 3,  # of three papers
+                "collect_measurements": 4,  # of four papers
             },
         ),
         (
@@ -186,6 +193,13 @@ def test_touched_sources_and_comments_plan_nothing(finished, edit):
                 "plot_samples": 1,
                 **BELOW_MEASUREMENTS,
             },
+        ),
+        # students of expanded sets are made again, condensed sets are not
+        (
+            "stages/expansion/guidance.py",
+            "VIEWS = 64",
+            "VIEWS = 32",
+            {"expand_set": 3, **BELOW_EXPANSION, **BELOW_MEASUREMENTS},
         ),
         (
             "config/smoke.yaml",
