@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from stages.expansion.arms import ARMS
-from stages.expansion.condensation import RealImages, match_distributions, match_gradients
+from stages.expansion.condensation import MATCHES, RealImages
 from stages.expansion.config import CondensationConfig, ExpansionConfig
 from stages.expansion.expansion import Expanded, expand
 from stages.expansion.guidance import CondensedSet
@@ -12,8 +12,6 @@ from stages.lib.core.errors import InputError
 from stages.lib.core.seeds import derive_seed
 from stages.lib.inversion.networks import Networks
 from stages.lib.nets.layers import Classifier
-
-MATCHES = {"dm": match_distributions, "dc": match_gradients}
 
 
 def condense_images(

@@ -36,6 +36,13 @@ class RealImages:
             if not len(rows):
                 raise ValueError(f"class {c} has no images")
 
+    def require(self, n: int) -> None:
+        """Raises ValueError where a class has fewer than n images."""
+        if short := [c for c, rows in enumerate(self.of_class) if len(rows) < n]:
+            raise ValueError(
+                f"class {short[0]} has {len(self.of_class[short[0]])} images where {n} a class are wanted"
+            )
+
     def draw(self, n: int) -> Tensor:
         """(classes * n, channels, size, size), n of each class in order, with repetition where there are fewer."""
         rows = [rows[torch.randint(len(rows), (n,), generator=self.chance)] for rows in self.of_class]
@@ -43,10 +50,7 @@ class RealImages:
 
     def distinct(self, n: int) -> Tensor:
         """As `draw`, without repetition. Raises ValueError where a class has fewer."""
-        if short := [c for c, rows in enumerate(self.of_class) if len(rows) < n]:
-            raise ValueError(
-                f"class {short[0]} has {len(self.of_class[short[0]])} images where {n} a class are wanted"
-            )
+        self.require(n)
         rows = [rows[torch.randperm(len(rows), generator=self.chance)[:n]] for rows in self.of_class]
         return self.images[torch.cat(rows)]
 
@@ -134,6 +138,9 @@ def match_gradients(
                 of_network.step()
         advance(iteration + 1, learned.detach())
     return learned.detach()
+
+
+MATCHES = {"dm": match_distributions, "dc": match_gradients}
 
 
 def gradient_distance(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:

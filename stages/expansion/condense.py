@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from stages.expansion.arms import CONDENSATIONS
-from stages.expansion.condensation import RealImages, match_distributions, match_gradients
+from stages.expansion.condensation import MATCHES, RealImages
 from stages.expansion.config import CondensationConfig
 from stages.expansion.selection import crop_and_choose, herd
 from stages.lib.core.artifacts import atomic_path, write_arrays
@@ -68,11 +68,14 @@ def main(argv: list[str] | None = None) -> None:
             kept[f"{marks[iteration]:g}"] = denormalise(learned.cpu(), info.mean, info.std)
         progress.advance()
 
+    try:
+        real.require(n)
+    except ValueError as error:
+        raise InputError(f"{args.train}: {error}; lower --images-per-class") from None
     match args.method:
-        case "dm":
-            images = match_distributions(real, n, config, seed=args.seed, device=device, advance=advance)
-        case "dc":
-            images = match_gradients(real, n, config, seed=args.seed, device=device, advance=advance)
+        case "dm" | "dc":
+            matched = MATCHES[args.method]
+            images = matched(real, n, config, seed=args.seed, device=device, advance=advance)
         case "random":
             images = real.distinct(n)
         case "herding":

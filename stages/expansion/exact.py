@@ -17,12 +17,13 @@ SIZE, CLASSES = 28, 10
 def guided_parameters_that_differ() -> int:
     """Values of generator, student and pool that differ between a host alone and the same with each guide at a weight of
     0, over all hosts: two rounds, small networks, no condensed images for the student."""
-    return sum(
-        int((ours != theirs).sum())
-        for host in HOSTS
-        for arm in ("guided", "guided-unconditional", "guided-moments")
-        for ours, theirs in zip(_outcome(host, "inversion-only"), _outcome(host, arm), strict=True)
-    )
+    differ = 0
+    for host in HOSTS:
+        alone = _outcome(host, "inversion-only")
+        for arm in ("guided", "guided-unconditional", "guided-moments"):
+            pairs = zip(alone, _outcome(host, arm), strict=True)
+            differ += sum(int((ours != theirs).sum()) for ours, theirs in pairs)
+    return differ
 
 
 def _outcome(host: str, arm: str) -> list[torch.Tensor]:

@@ -16,15 +16,11 @@ from stages.expansion.config import ExpansionConfig
 from stages.expansion.guidance import CondensedSet, Guide, guide_of
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import derive_seed
-from stages.lib.inversion.learning import generator_loss, step_
-from stages.lib.inversion.losses import contrast_loss
+from stages.lib.inversion.learning import contrast_of_images, generator_loss, new_generator, step_
 from stages.lib.inversion.networks import Networks
-from stages.lib.nets.generator import Generator
 from stages.lib.training.checkpoint import load_checkpoint, save_checkpoint
-from stages.lib.training.device import channels_last_
 from stages.lib.training.fit import imitation_loss
 
-VIEW_SHIFT_PX = 2
 STREAMS = ("codes", "guide", "student")
 
 
@@ -32,11 +28,8 @@ class Pool:
     """Images that were inverted, the classes that they were meant to be of, and what the teacher says of them."""
 
     def __init__(self) -> None:
-        self.images, self.labels, self.logits = (
-            torch.empty(0),
-            torch.empty(0, dtype=torch.long),
-            torch.empty(0),
-        )
+        self.images = self.logits = torch.empty(0)
+        self.labels = torch.empty(0, dtype=torch.long)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,6 +39,10 @@ class Pool:
         self.images = images if first else torch.cat([self.images, images])
         self.labels = labels if first else torch.cat([self.labels, labels])
         self.logits = logits if first else torch.cat([self.logits, logits])
+
+    def draw(self, n: int, chance: torch.Generator) -> Tensor:
+        """n images, with repetition."""
+        return self.images[torch.randint(len(self), (n,), generator=chance)]
 
 
 class Inversion:
@@ -59,9 +56,7 @@ class Inversion:
         self.generator = self._new_generator()
 
     def _new_generator(self) -> nn.Module:
-        net, config = self.networks, self.config
-        generator = Generator(net.channels, net.size, config.noise, config.width)
-        return channels_last_(generator.to(net.device))
+        return new_generator(self.networks, noise=self.config.noise, width=self.config.width)
 
     def round(self, pool: Pool, guide: Guide | None, *, adversarial: bool) -> tuple[Tensor, float]:
         """Images of self.labels, and the last loss."""
@@ -78,7 +73,8 @@ class Inversion:
             images = made.detach().requires_grad_()
             loss, _ = generator_loss(images, net, host, self.labels)
             if host.contrast:
-                loss = loss + host.contrast * self._contrast(images, pool)
+                earlier = pool.draw(len(images), self.chance) if len(pool) else None
+                loss = loss + host.contrast * contrast_of_images(images, net, earlier, self.chance)
             (gradient,) = torch.autograd.grad(loss, [images])
             if guide is not None:
                 # added in place: a sum in another layout would be rounded differently on its way back
@@ -88,16 +84,6 @@ class Inversion:
                 guide.learn()
         with torch.no_grad():
             return net.images(self.generator, codes), float(loss.detach())
-
-    def _contrast(self, images: Tensor, pool: Pool) -> Tensor:
-        shift = torch.randint(-VIEW_SHIFT_PX, VIEW_SHIFT_PX + 1, (2,), generator=self.chance).tolist()
-        ours, views = (self.networks.ask_teacher(x)[1] for x in (images, images.roll(shift, (2, 3))))
-        kept = None
-        if len(pool):
-            rows = torch.randint(len(pool), (len(images),), generator=self.chance)
-            with torch.no_grad():
-                kept = self.networks.ask_teacher(pool.images[rows])[1]
-        return contrast_loss(ours, views, kept)
 
 
 @dataclass(kw_only=True)

@@ -15,6 +15,7 @@ from stages.lib.inversion.networks import Networks
 
 VIEWS = 64  # augmented views of each condensed image, for means and deviations of features
 ADAM_BETAS = (0.5, 0.999)
+PLAIN = Augmentation(flip=False, shift_px=0.0, scale=0.0, turn_deg=0.0, cutout=0.0)
 
 
 class CondensedSet:
@@ -175,6 +176,3 @@ def guide_of(
     if arm.guide == "moments":
         return MatchedMoments(seen, config)
     return Discriminated(seen, condensed, config, conditional=arm.guide == "conditional", chance=chance)
-
-
-PLAIN = Augmentation(flip=False, shift_px=0.0, scale=0.0, turn_deg=0.0, cutout=0.0)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.expansion.augmentation import Augmentation
+from stages.expansion.condensation import random_network
 from stages.expansion.config import JudgedSetConfig
 from stages.lib.core.artifacts import atomic_path, read_arrays
 from stages.lib.core.commands import from_json
@@ -85,9 +86,8 @@ def train_network(
     images: Tensor, labels: Tensor, *, classes: int, config: JudgedSetConfig, seed: int, device: torch.device
 ) -> ConvNet3:
     """Cross-entropy on augmented images (n, channels, size, size); a tenth of the rate for the last half."""
-    torch.manual_seed(derive_seed(seed, "network") % 2**63)
-    network = ConvNet3(images.shape[1], classes, images.shape[-1], config.width)
-    network = network.to(device).train()
+    images, labels = images.to(device), labels.to(device)
+    network = random_network(images, classes, config.width, derive_seed(seed, "network"))
     optimiser = torch.optim.SGD(
         network.parameters(), config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
@@ -97,10 +97,10 @@ def train_network(
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (1 if step < config.steps // 2 else 0.1)
         rows = torch.randperm(len(images), generator=chance)[:n]
-        batch = augmentation(images[rows].to(device), chance)
+        batch = augmentation(images[rows], chance)
         with mixed_precision(device):
             logits = network(batch)
-        loss = F.cross_entropy(logits.float(), labels[rows].to(device))
+        loss = F.cross_entropy(logits.float(), labels[rows])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -14,13 +14,12 @@ CROP_AREA = (0.5, 1.0)  # share of the image's area that a crop takes (RDED's re
 def herd(real: RealImages, per_class: int, networks: Networks) -> Tensor:
     """(classes * per_class, ...): of each class, one after the other, the image that brings the mean of the chosen ones'
     features nearest to the class's (Welling 2009, as iCaRL, Rebuffi 2017, does it)."""
+    real.require(per_class)
     chosen = []
     for rows in real.of_class:
         images = real.images[rows]
         features = F.normalize(teacher_features(images, networks)[1], dim=1)
         mean, total, taken = features.mean(0), torch.zeros_like(features[0]), []
-        if len(rows) < per_class:
-            raise ValueError(f"a class has {len(rows)} images where {per_class} are wanted")
         for k in range(per_class):
             distance = (mean - (total + features) / (k + 1)).square().sum(1)
             distance[taken] = torch.inf
@@ -38,11 +37,10 @@ def crop_and_choose(
 
     The student learns the teacher's outputs of them, which is its relabelling.
     """
+    real.require(per_class)
     chosen = []
     for label, rows in enumerate(real.of_class):
-        n = min(candidates, len(rows))
-        if n < per_class:
-            raise ValueError(f"a class has {n} images to crop where {per_class} are wanted")
+        n = min(max(candidates, per_class), len(rows))
         images = real.images[rows[torch.randperm(len(rows), generator=real.chance)[:n]]]
         views = random_crops(images.repeat_interleave(crops, 0), real.chance)
         logits, _ = teacher_features(views, networks)

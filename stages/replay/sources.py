@@ -6,16 +6,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from stages.lib.inversion.learning import generator_loss, step_
-from stages.lib.inversion.losses import contrast_loss
+from stages.lib.inversion.learning import contrast_of_images, generator_loss, new_generator, step_
 from stages.lib.inversion.networks import Networks
 from stages.lib.inversion.pool import ImagePool
-from stages.lib.nets.generator import Generator
-from stages.lib.training.device import channels_last_
 from stages.replay.config import DistilConfig
 from stages.replay.methods import Method
-
-VIEW_SHIFT_PX = 2
 
 
 @dataclass(kw_only=True)
@@ -46,7 +41,7 @@ class Generated:
         self, networks: Networks, method: Method, config: DistilConfig, chance: torch.Generator
     ) -> None:
         self.networks, self.method, self.config, self.chance = networks, method, config, chance
-        self.generator = new_generator(networks, config)
+        self.generator = fresh_generator(networks, config)
         self.optimiser = self._new_optimiser()
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
@@ -58,9 +53,9 @@ class Generated:
 
     def learn(self) -> Made:
         images = self.networks.images(self.generator, self.codes())
-        loss, answers = generator_loss(images, self.networks, self.method)
+        loss, logits = generator_loss(images, self.networks, self.method)
         step_(self.optimiser, loss, list(self.generator.parameters()))
-        return Made(images=images.detach(), logits=answers.logits.detach(), loss=float(loss.detach()))
+        return Made(images=images.detach(), logits=logits.detach(), loss=float(loss.detach()))
 
     @torch.no_grad()
     def fresh(self) -> Tensor:
@@ -88,7 +83,7 @@ class Inverted(Generated):
 
     def learn(self) -> Made:
         if self.method.fresh_start:
-            self.generator = new_generator(self.networks, self.config)
+            self.generator = fresh_generator(self.networks, self.config)
         codes = self.codes().requires_grad_()
         learned = [*self.generator.parameters(), codes]
         self.optimiser = torch.optim.Adam(learned, self.config.generator_rate)
@@ -96,7 +91,9 @@ class Inverted(Generated):
             images = self.networks.images(self.generator, codes)
             loss, _ = generator_loss(images, self.networks, self.method)
             if self.method.contrast:
-                loss = loss + self.method.contrast * self._contrast(images)
+                earlier = self.fresh() if len(self.pool) else None
+                contrast = contrast_of_images(images, self.networks, earlier, self.chance)
+                loss = loss + self.method.contrast * contrast
             step_(self.optimiser, loss, learned)
         with torch.no_grad():
             self.pool.add(self.networks.images(self.generator, codes))
@@ -104,14 +101,6 @@ class Inverted(Generated):
 
     def fresh(self) -> Tensor:
         return self.pool.draw(self.config.batch_size, generator=self.chance)
-
-    def _contrast(self, images: Tensor) -> Tensor:
-        """Each image is to be told by a shifted view of it from all others, of this round and of those before."""
-        shift = tuple(torch.randint(-VIEW_SHIFT_PX, VIEW_SHIFT_PX + 1, (2,), generator=self.chance).tolist())
-        ours, views = (self.networks.ask_teacher(x)[1] for x in (images, images.roll(shift, (2, 3))))
-        with torch.no_grad():
-            kept = self.networks.ask_teacher(self.fresh())[1] if len(self.pool) else None
-        return contrast_loss(ours, views, kept)
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self.generator.state_dict(), "pool": self.pool.state_dict()}
@@ -144,7 +133,7 @@ class Control:
 
     def learn(self) -> Made:
         if self.kind == "untrained":
-            self.generator = new_generator(self.networks, self.config)
+            self.generator = fresh_generator(self.networks, self.config)
         return Made(images=self.fresh())
 
     @torch.no_grad()
@@ -176,12 +165,5 @@ def source_of(
     return Control(networks, method, config, chance, real)
 
 
-def new_generator(networks: Networks, config: DistilConfig) -> nn.Module:
-    generator = Generator(
-        channels=networks.channels,
-        size=networks.size,
-        noise=config.noise,
-        width=config.width,
-        spectral_norm=config.spectral_norm,
-    )
-    return channels_last_(generator.to(networks.device))
+def fresh_generator(networks: Networks, config: DistilConfig) -> nn.Module:
+    return new_generator(networks, noise=config.noise, width=config.width, spectral_norm=config.spectral_norm)

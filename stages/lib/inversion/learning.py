@@ -1,7 +1,6 @@
 """How a generator learns: its losses, put to teacher and student, and a step that makes their sum smaller."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from stages.lib.inversion.losses import (
     activation_loss,
     agreed_divergence_loss,
     class_balance_loss,
+    contrast_loss,
     difference_loss,
     disagreement_loss,
     one_hot_loss,
@@ -19,6 +19,8 @@ from stages.lib.inversion.losses import (
 from stages.lib.inversion.networks import Networks
 from stages.lib.inversion.objective import Objective
 from stages.lib.inversion.statistics import BatchNormStatistics
+from stages.lib.nets.generator import Generator
+from stages.lib.training.device import channels_last_
 
 ADVERSARIES = {
     "difference": difference_loss,
@@ -26,20 +28,19 @@ ADVERSARIES = {
     "released": released_disagreement_loss,
     "fixed": disagreement_loss,
 }
+VIEW_SHIFT_PX = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What the teacher says of a batch: logits (n, classes) and features (n, width), both with gradients."""
-
-    logits: Tensor
-    features: Tensor
+def new_generator(networks: Networks, *, noise: int, width: int, spectral_norm: bool = False) -> Generator:
+    """A fresh generator of images like those that the networks take, drawn from torch's global stream."""
+    generator = Generator(networks.channels, networks.size, noise, width, spectral_norm=spectral_norm)
+    return channels_last_(generator.to(networks.device))
 
 
 def generator_loss(
     images: Tensor, networks: Networks, objective: Objective, labels: Tensor | None = None
-) -> tuple[Tensor, Answers]:
-    """The loss of images that gradients flow to.
+) -> tuple[Tensor, Tensor]:
+    """The loss of images that gradients flow to, and the teacher's logits of them.
 
     labels  (n,) classes that the images are to be of; without them each is to be of the class that it is nearest to
     """
@@ -60,7 +61,18 @@ def generator_loss(
         networks.student.eval()  # its running statistics are of what it learns from
         given = networks.ask_student(images)
         parts.append(objective.adversary_weight * ADVERSARIES[objective.adversary](given, logits))
-    return torch.stack(parts).sum(), Answers(logits=logits, features=features)
+    return torch.stack(parts).sum(), logits
+
+
+def contrast_of_images(
+    images: Tensor, networks: Networks, earlier: Tensor | None, chance: torch.Generator
+) -> Tensor:
+    """Each image is to be told by a shifted view of it from all others, of this batch and of earlier ones (CMI)."""
+    shift = torch.randint(-VIEW_SHIFT_PX, VIEW_SHIFT_PX + 1, (2,), generator=chance).tolist()
+    ours, views = (networks.ask_teacher(x)[1] for x in (images, images.roll(shift, (2, 3))))
+    with torch.no_grad():
+        kept = networks.ask_teacher(earlier)[1] if earlier is not None else None
+    return contrast_loss(ours, views, kept)
 
 
 def step_(

@@ -1,5 +1,5 @@
-"""Losses of generators that make images for a teacher. All but the contrast take logits
-(n, classes); each gives a scalar to be minimised.
+"""Losses of generators that make images for a teacher. Each gives a scalar to be
+minimised; all take logits (n, classes), but for the contrast.
 
 Sources: DAFL (Chen et al. 2019), DFAD (Fang et al. 2019), CMI (Fang et al. 2021), PRE-DFKD (Binici et al. 2022, its notes
 section 2.1 and 4). DAFL and PRE write the balance of classes with logarithms of different bases; both are here.

@@ -229,6 +229,15 @@ def test_random_images_are_real_ones(world):
     assert all(image.tobytes() in real for image in read_images(world / "set").images)
 
 
+@pytest.mark.parametrize("method", ["dm", "random", "herding", "rded"])
+def test_more_images_than_a_class_has_are_one_sentence(world, method):
+    with pytest.raises(
+        InputError, match=r"class \d has 1\d\d images where 500 a class are wanted; lower --images"
+    ):
+        commands(world, method, 500)
+    assert not (world / "set").exists()
+
+
 def test_a_class_without_images_is_named(world):
     commands(world, "random", 1)
     split = read_images(world / "set")
