@@ -156,9 +156,11 @@ class Catalogue:
         return to_json(replace(self.settings.expansion.studies[study], **apart))
 
     def expansion_differences(self) -> str:
-        """What tells studies of expansion apart, as JSON: study -> setting -> value."""
+        """What tells studies of expansion apart, as JSON: study -> setting -> value; of those whose data are there."""
         found = {}
         for name, study in self.settings.expansion.studies.items():
+            if self.needs(study.teacher) & self.unavailable:
+                continue
             settings = asdict(study)
             heterogeneous = settings.pop("student") != self.net_of(study.teacher)
             for key in ("arms", "seeds", "arguments"):
