@@ -26,7 +26,9 @@ class Host(Objective):
 
 HOSTS: Mapping[str, Host] = {
     "fast": Host(statistics=10.0, one_hot=0.5),
-    "cmi": Host(one_hot=0.5, adversary_weight=0.5, fresh_start=True, contrast=0.8),
+    # its authors published a one-hot weight of 1 (Fast-Datafree, which has the other hosts too) and of 0.5 (their earlier
+    # code): 1, so that all hosts are of one source, and the same here as in stages/replay
+    "cmi": Host(adversary_weight=0.5, fresh_start=True, contrast=0.8),
     # PRE-DFKD's generator; its images go to a pool as those of the others do
     "pre": Host(statistics=0.0, balance=5.0, activation=0.1, adversary="released"),
 }
