@@ -18,6 +18,7 @@ from stages.lib.training.device import mixed_precision
 
 Advance = Callable[[int, Tensor], None]
 AUGMENTATION = Augmentation()
+REAL_BATCH = 64  # real images embedded at a time: what fits a CPU's cache takes two thirds of the time
 # with more than one image a class: steps of matching before a new network is drawn, and of the network between them
 # (DSA's public code has 10 and 50 for ten images)
 GRADIENT_STEPS_A_NETWORK = 10
@@ -78,7 +79,8 @@ def match_distributions(
         )
         with mixed_precision(device):
             with torch.no_grad():
-                wanted = network.features(both[0]).float()
+                parts = both[0].split(REAL_BATCH)
+                wanted = torch.cat([network.features(part).float() for part in parts])
             given = network.features(both[1]).float()
         means = [x.unflatten(0, (classes, -1)).mean(1) for x in (wanted, given)]
         loss = (means[0] - means[1]).square().sum()
