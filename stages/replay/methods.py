@@ -70,8 +70,8 @@ METHODS: Mapping[str, Method] = {
     "dafl": _DAFL,
     "dfad": _DFAD,
     "dfq": replace(_DAFL, activation=0.0, statistics=1.0, adversary="agreed", student_steps=10),
-    # 200 steps and a pool of all in the paper; here short rounds, hence "lite". Its one-hot weight is Fast-Datafree's 1, as
-    # in stages/expansion; the authors' earlier code has 0.5
+    # 200 steps and a pool of all in the paper; here short rounds, hence "lite". Its one-hot weight is Fast-Datafree's 1,
+    # as in stages/expansion; the authors' earlier code has 0.5
     "cmi-lite": replace(_POOL, inversion_steps=40, fresh_start=True, adversary_weight=0.5, contrast=0.8),
     "fast-lite": replace(_POOL, statistics=10.0, one_hot=0.5),
     "mb": replace(_PRE, memory="bank"),
