@@ -87,4 +87,5 @@ def expand_condensed(
         seed=seed,
         evaluate=lambda: float("nan"),
         stored=lambda made: made,
+        within=(images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)),
     )

@@ -58,6 +58,8 @@ class ExpansionConfig:
     noise: int = 100  # size of the generator's codes
     width: int = 16  # channels of the generator's last hidden map
     generator_rate: float = 0.005  # of Adam, generator and codes
+    one_hot: float = 0.0  # weight of the class that an image is meant to be of; 0: the host's own
+    statistics: float = 0.0  # weight of batch norms' statistics; 0: the host's own
     warm_up: int = 1  # rounds without the adversarial loss: the student knows nothing yet
     guidance: float = 0.3  # weight of the alignment of features
     moment_guidance: float = 1.0  # weight of the distance of mean features, in its place

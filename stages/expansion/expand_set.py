@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         seed=args.seed,
         evaluate=evaluate,
         stored=stored,
+        within=pixel_range(info),
         state=state,
     )
     recipe = {"arm": args.arm, **asdict(config), "seed": args.seed}
@@ -106,6 +107,13 @@ def as_condensed(split: ImageSplit, info: ModelInfo, folder: Path) -> CondensedS
                 f"{folder}: class {label} ({name}) has no images; give a set with one image of each class or more"
             )
     return CondensedSet(images, labels, len(info.classes))
+
+
+def pixel_range(info: ModelInfo) -> tuple[Tensor, Tensor]:
+    """Black and white as the teacher takes them, (1, channels, 1, 1)."""
+    shades = np.array([0, 255], np.uint8)[:, None, None, None].repeat(len(info.mean), 3)
+    low, high = normalise(shades, info.mean, info.std).split(1)
+    return low, high
 
 
 def as_split(pool: Pool, condensed: ImageSplit, info: ModelInfo, name: str) -> ImageSplit:

@@ -49,9 +49,18 @@ class Inversion:
     """A host: a generator and its codes learn together, for as many images of each class (Fast-Datafree, CMI)."""
 
     def __init__(
-        self, networks: Networks, host: Host, config: ExpansionConfig, classes: int, chance: torch.Generator
+        self,
+        networks: Networks,
+        host: Host,
+        config: ExpansionConfig,
+        classes: int,
+        chance: torch.Generator,
+        within: tuple[Tensor, Tensor] | None,
     ) -> None:
-        self.networks, self.host, self.config, self.chance = networks, host, config, chance
+        own = {key: value for key in ("one_hot", "statistics") if (value := getattr(config, key))}
+        self.host = replace(host, **own)
+        self.networks, self.config, self.chance = networks, config, chance
+        self.within = tuple(bound.to(networks.device) for bound in within) if within else None
         self.labels = (torch.arange(config.images_a_round) % classes).to(networks.device)
         self.generator = self._new_generator()
 
@@ -69,7 +78,7 @@ class Inversion:
         learned = [*self.generator.parameters(), codes.requires_grad_()]
         optimiser = torch.optim.Adam(learned, self.config.generator_rate)
         for _ in range(self.config.inversion_steps):
-            made = net.images(self.generator, codes)
+            made = self._images(codes)
             images = made.detach().requires_grad_()
             loss, _ = generator_loss(images, net, host, self.labels)
             if host.contrast:
@@ -83,7 +92,11 @@ class Inversion:
             if guide is not None:
                 guide.learn()
         with torch.no_grad():
-            return net.images(self.generator, codes), float(loss.detach())
+            return self._images(codes), float(loss.detach())
+
+    def _images(self, codes: Tensor) -> Tensor:
+        made = self.networks.images(self.generator, codes)
+        return made.clamp(*self.within) if self.within else made
 
 
 @dataclass(kw_only=True)
@@ -104,12 +117,14 @@ def expand(
     seed: int,
     evaluate: Callable[[], float],
     stored: Callable[[Tensor], Tensor],
+    within: tuple[Tensor, Tensor] | None = None,
     state: Path | None = None,
 ) -> Expanded:
     """Train networks.student.
 
     evaluate  its accuracy, after each round; its time is not counted
     stored    images as they come back from the pool's files: the student learns from what others can load
+    within    range of a pixel, (1, channels, 1, 1) each: the teacher judges inverted images as they will be stored
     state     folder of checkpoints, one a round; a rerun goes on from the last and equals an undisturbed run
 
     Codes, guide and student have random streams of their own: two arms with one seed see the same codes, and a guide
@@ -117,7 +132,7 @@ def expand(
     """
     chance = {name: torch.Generator().manual_seed(derive_seed(seed, name) % 2**63) for name in STREAMS}
     torch.manual_seed(derive_seed(seed, "generator") % 2**63)
-    inversion = Inversion(networks, HOSTS[config.host], config, condensed.classes, chance["codes"])
+    inversion = Inversion(networks, HOSTS[config.host], config, condensed.classes, chance["codes"], within)
     torch.manual_seed(derive_seed(seed, "discriminator") % 2**63)
     guide = guide_of(arm, networks, condensed, config, chance["guide"])
     torch.manual_seed(derive_seed(seed, "training") % 2**63)

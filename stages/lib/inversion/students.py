@@ -45,7 +45,7 @@ def student_accuracy(networks: Networks, info: ModelInfo, test: ImageSplit) -> C
 
     def ask() -> float:
         return accuracy(
-            logits_of(networks.student, images, device=networks.device, bf16=networks.bf16), labels
+            logits_of(networks.student, images, device=networks.device, bf16=networks.student_bf16), labels
         )
 
     return ask

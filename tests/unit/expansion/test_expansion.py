@@ -31,6 +31,7 @@ from stages.lib.core.prepared import (
 from stages.lib.inversion.discriminator import FeatureDiscriminator, discriminator_loss, moment_distance
 from stages.lib.inversion.networks import Networks
 from stages.lib.nets.lenet import LeNet5
+from stages.lib.nets.mobilenet import DepthwiseCNN
 from stages.lib.nets.model_folder import ModelInfo, write_model
 
 CONFIG = ExpansionConfig(
@@ -61,6 +62,26 @@ def expanded(arm: str, config: ExpansionConfig = CONFIG, state=None, evaluate=la
 
 def test_a_guide_without_weight_leaves_the_host_as_it_is():
     assert guided_parameters_that_differ() == 0
+
+
+def test_inverted_images_keep_to_the_range_that_can_be_stored():
+    net, low, high = networks(), torch.full((1, 1, 1, 1), -0.5), torch.full((1, 1, 1, 1), 0.75)
+    done = expand(
+        net, few(), ARMS["guided"], CONFIG, seed=0, evaluate=lambda: 0.0, stored=lambda images: images,
+        within=(low, high),
+    )  # fmt: skip
+    assert done.pool.images.min() == low
+    assert done.pool.images.max() == high
+
+
+def test_depthwise_students_compute_in_float32_on_a_cpu():
+    def student_of(net: torch.nn.Module) -> bool:
+        return Networks(
+            teacher=LeNet5(batch_norm=True), student=net, channels=1, size=28, device=torch.device("cpu")
+        ).student_bf16
+
+    assert student_of(LeNet5(batch_norm=True))
+    assert not student_of(DepthwiseCNN())
 
 
 def test_a_guide_with_weight_does_not():
