@@ -6,6 +6,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,13 +34,8 @@ def tar_members(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str
 
     Nothing is written to disk, so that no path in the archive can lead anywhere; links are passed over.
     """
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
-            if member.isfile() and member.name.endswith(suffixes):
-                _check_size(member.name, member.size)
-                content = archive.extractfile(member)
-                assert content is not None  # a regular file has content
-                yield Path(member.name).name, content.read()
+    for name, content in _tar_paths(file, suffixes):
+        yield Path(name).name, content
 
 
 def zip_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
@@ -56,6 +52,18 @@ def zip_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, by
                         f"{path}: {member.filename} is larger than the archive says; do not trust it"
                     )
                 yield member.filename, content
+
+
+def archive_members(path: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Full name and content of the members of a zip, wheel or tar that match one of `patterns`, where * crosses "/".
+
+    Raises InputError where a member's name leads out of the archive.
+    """
+    if zipfile.is_zipfile(path):
+        yield from _matching(path, zip_members(path, ("",)), patterns)
+    else:
+        with open(path, "rb") as file:
+            yield from _matching(path, _tar_paths(file, ("",)), patterns)
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -94,6 +102,26 @@ def load_arrays(content: bytes) -> Any:
             f"a pickle in the archive is damaged ({type(error).__name__}); fetch it again"
         ) from None
     return {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
+
+
+def _tar_paths(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=file, mode="r|*") as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(suffixes):
+                _check_size(member.name, member.size)
+                content = archive.extractfile(member)
+                assert content is not None  # a regular file has content
+                yield member.name, content.read()
+
+
+def _matching(
+    path: Path, members: Iterator[tuple[str, bytes]], patterns: tuple[str, ...]
+) -> Iterator[tuple[str, bytes]]:
+    for name, content in members:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError(f"{path}: {name} leads out of the archive; do not trust this file")
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            yield name, content
 
 
 def _check_size(name: str, size_bytes: int) -> None:

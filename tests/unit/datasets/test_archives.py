@@ -303,6 +303,10 @@ def test_a_python_package_is_found_by_its_version_and_read_without_unpacking(tmp
     fetch(entry("small-weights==0.1.0"), raw)
     assert [file.name for file in raw.iterdir()] == ["net.pth"]
     assert (raw / "net.pth").read_bytes() == b"weights"
+    # or the package itself, to be read member by member
+    checksum = {wheel.name: "sha256:" + hashlib.sha256(wheel.read_bytes()).hexdigest()}
+    fetch(entry("small-weights==0.1.0"), raw)
+    assert (raw / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 NPM = """#!/bin/sh
