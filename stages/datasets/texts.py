@@ -108,8 +108,10 @@ def ui_messages(raw: Path, split: str, options: Mapping[str, str]) -> str:
     Forty places of the array are a document, named by its number: translations of one array are split alike. Labels
     of one or two words, and messages that came before, are left out.
     """
-    ((_, content),) = archive_members(raw / options["archive"], (options["member"],))
-    array = content.decode("utf-8").partition("[\n")[2].splitlines()
+    found = dict(archive_members(raw / options["archive"], (options["member"],)))
+    if options["member"] not in found:
+        raise InputError(f"{options['archive']} has no {options['member']}; name the array's file in member")
+    array = found[options["member"]].decode("utf-8").partition("[\n")[2].splitlines()
     documents: dict[str, str] = {}
     for place, message in _messages(array):
         number = f"{place // MESSAGES_A_DOCUMENT:04}"

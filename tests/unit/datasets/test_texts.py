@@ -189,6 +189,13 @@ def test_translations_of_the_same_messages_are_split_alike(tmp_path):
     assert all(german)
 
 
+def test_an_archive_without_the_messages_is_named(tmp_path):
+    write_archive(tmp_path / "a.tgz", {"package/other.js": "no"})
+    options = {"archive": "a.tgz", "member": "package/main.js", "held_out": "0.2"}
+    with pytest.raises(InputError, match=r"a\.tgz has no package/main\.js"):
+        read_text("ui_messages", tmp_path, "train", options)
+
+
 def test_code_of_the_environment_is_split_by_its_modules():
     options = {"packages": "mixture neural_network", "held_out": "0.2"}
     texts = [read_text("sklearn_code", Path(), split, options) for split in SPLITS]
