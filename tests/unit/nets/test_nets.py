@@ -7,7 +7,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from stages.lib.core.errors import InputError
 from stages.lib.nets.build import build
 from stages.lib.nets.model_folder import ModelInfo, read_model, write_model
-from stages.lib.nets.moe import MixtralLM
+from stages.lib.nets.moe import MoeLM
 
 IMAGENET = {"classes": 1000}
 
@@ -92,7 +92,7 @@ def test_generator_and_vae_make_images():
 
 def test_mixture_of_experts_equals_transformers_mixtral():
     torch.manual_seed(0)
-    ours = MixtralLM(vocabulary=97, width=32, layers=2, heads=4, kv_heads=2, expert_width=48, experts=4)
+    ours = MoeLM(vocabulary=97, width=32, layers=2, heads=4, kv_heads=2, expert_width=48, experts=4)
     config = MixtralConfig(
         vocab_size=97,
         hidden_size=32,
