@@ -4,12 +4,16 @@ An operation runs on one resource, which takes its operations in the order of th
 ended. The list is columns in arrays, so that compiled code writes and reads it.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 Array = np.ndarray
+
+# called by compiled code alone: what would call them from Python takes long to compile
+_jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 GPU, CPU, TO_GPU, TO_CPU = range(4)  # resources; copies go both ways at once
 RESOURCES = ("gpu", "cpu", "to_gpu", "to_cpu")
@@ -61,7 +65,7 @@ def empty_operations(rows: int) -> Operations:
     )
 
 
-@njit(cache=True)
+@_jit
 def emit(
     ops: Operations, kind: int, resource: int, layer: int, expert: int, tokens: int, token: int
 ) -> int:
@@ -76,7 +80,7 @@ def emit(
     return row
 
 
-@njit(cache=True)
+@_jit
 def wait_for(ops: Operations, row: int) -> None:
     """Make the last operation wait for `row`; a negative row is none."""
     if row >= 0:

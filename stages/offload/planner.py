@@ -4,7 +4,8 @@ One layer at a time, so that the routing may come from a recorded trace or from 
 decisions are the same code. DAOP's parts are those of its authors' code (Zhang 2024, section 3).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -39,6 +40,7 @@ from stages.offload.policies import (
 )
 
 Array = np.ndarray
+_jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SWAP_SHARE = 0.5  # of a layer's experts, at most, change places (SwapNum)
 SWAP_THRESHOLD = 1.05  # an expert outside must be used so much more than one inside (SwapInOut)
 SCORE_DECAY = 0.5  # a of HybriMoE's S = a * p + (1 - a) * S, which its paper leaves open
@@ -182,7 +184,7 @@ def plan_token_layer(
             prefetch(ops, state, rules, layer, token, ahead, len(chosen))
 
 
-@njit(cache=True)
+@_jit
 def attend(ops: Operations, state: State, layer: int, tokens: int, token: int) -> None:
     """Attention and gate, once the layer before has added up its experts."""
     state.attended[1] = state.attended[0]
@@ -192,7 +194,20 @@ def attend(ops: Operations, state: State, layer: int, tokens: int, token: int) -
     state.before_n[0] = 0
 
 
-@njit(cache=True)
+@_jit
+def highest_first(values: Array) -> Array:
+    """Indices by falling value, equal ones in their order; values (experts,) float64, a few."""
+    order = np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        at = i
+        while at > 0 and values[order[at - 1]] < values[i]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
+    return order
+
+
+@_jit
 def emit_expert(
     ops: Operations, on_gpu: bool, layer: int, expert: int, tokens: int, token: int
 ) -> int:
@@ -201,14 +216,14 @@ def emit_expert(
     return emit(ops, CPU_EXPERT, CPU, layer, expert, tokens, token)
 
 
-@njit(cache=True)
+@_jit
 def keep(state: State, row: int) -> None:
     """The next layer waits for this row."""
     state.before[state.before_n[0]] = row
     state.before_n[0] += 1
 
 
-@njit(cache=True)
+@_jit
 def touch(state: State, rules: Rules, layer: int, expert: int, share: float) -> None:
     state.clock[0] += 1
     state.last_use[layer, expert] = state.clock[0]
@@ -216,7 +231,7 @@ def touch(state: State, rules: Rules, layer: int, expert: int, share: float) -> 
         state.score[layer, expert] += share
 
 
-@njit(cache=True)
+@_jit
 def runs_on_gpu(
     state: State, rules: Rules, costs: Costs, layer: int, expert: int, tokens: int
 ) -> bool:
@@ -226,24 +241,24 @@ def runs_on_gpu(
     return duration_ms(costs, CPU_EXPERT, tokens) > costs.load_ms
 
 
-@njit(cache=True)
+@_jit
 def swap(ops: Operations, state: State, rules: Rules, layer: int, counts: Array) -> int:
     """DAOP's algorithm 1: the most used outside change places with the least used inside, rank by rank.
 
     Returns the last row of the moves, or that of the attention.
     """
     experts = len(counts)
-    order = np.argsort(counts, kind="mergesort")  # stable: the least used first
+    order = highest_first(counts.astype(np.float64))
     inside, outside = np.empty(experts, np.int64), np.empty(experts, np.int64)
     n_inside = n_outside = 0
     for i in range(experts):
-        if state.resident[layer, order[i]]:
-            inside[n_inside] = order[i]
-            n_inside += 1
-        hot = order[experts - 1 - i]
+        hot, cold = order[i], order[experts - 1 - i]
         if not state.resident[layer, hot]:
             outside[n_outside] = hot
             n_outside += 1
+        if state.resident[layer, cold]:
+            inside[n_inside] = cold
+            n_inside += 1
     last = state.attended[0]
     for i in range(min(n_inside, n_outside, int(SWAP_SHARE * experts))):
         cold, hot = inside[i], outside[i]
@@ -260,7 +275,7 @@ def swap(ops: Operations, state: State, rules: Rules, layer: int, counts: Array)
     return last
 
 
-@njit(cache=True)
+@_jit
 def run_in_rank_order(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -279,7 +294,7 @@ def run_in_rank_order(
         touch(state, rules, layer, chosen[i], 1.0)
 
 
-@njit(cache=True)
+@_jit
 def run_outside(
     ops: Operations, state: State, rules: Rules, costs: Costs, layer: int, token: int,
     chosen: Array, shares: Array, early: Array,
@@ -311,7 +326,7 @@ def run_outside(
         touch(state, rules, layer, e, 1.0)
 
 
-@njit(cache=True)
+@_jit
 def run_inside(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -321,7 +336,7 @@ def run_inside(
             run_on_gpu(ops, state, rules, layer, token, chosen[i], shares[i], -1)
 
 
-@njit(cache=True)
+@_jit
 def run_on_gpu(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, expert: int, share: float, after: int
 ) -> int:  # fmt: skip
@@ -336,13 +351,13 @@ def run_on_gpu(
     return row
 
 
-@njit(cache=True)
+@_jit
 def look_ahead(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array
 ) -> None:
     """DAOP's prediction of the next layer, degradation, and what the CPU computes ahead."""
     below, top_k = layer + 1, len(state.predicted)
-    order = np.argsort(-ahead, kind="mergesort")
+    order = highest_first(ahead.astype(np.float64))
     outside = 0
     for i in range(top_k):
         state.predicted[i] = order[i]
@@ -362,7 +377,7 @@ def look_ahead(
             wait_for(ops, state.attended[0])
 
 
-@njit(cache=True)
+@_jit
 def run_loading(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -392,7 +407,7 @@ def run_loading(
             return
 
 
-@njit(cache=True)
+@_jit
 def load_into(
     ops: Operations, state: State, layer: int, token: int, expert: int, victim: int
 ) -> None:
@@ -403,7 +418,7 @@ def load_into(
     state.loading[layer, victim], state.loading[layer, expert] = -1, row
 
 
-@njit(cache=True)
+@_jit
 def victim_of(state: State, rules: Rules, layer: int, needed: Array) -> int:
     """The expert that makes room: not needed now, and used longest ago or of the lowest score; -1: none."""
     found, least = -1, np.inf
@@ -422,14 +437,14 @@ def victim_of(state: State, rules: Rules, layer: int, needed: Array) -> int:
     return found
 
 
-@njit(cache=True)
+@_jit
 def prefetch(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array, top_k: int
 ) -> None:
     """Load the next layer's likely experts before they are known to be needed; a wrong guess holds the link up."""
     below = layer + 1
     likely = ahead.astype(np.float64) if rules.prefetch == NEXT_GATE else state.neighbour[below]
-    order = np.argsort(-likely, kind="mergesort")[:top_k]
+    order = highest_first(likely)[:top_k]
     for e in order:
         if not state.resident[below, e]:
             victim = victim_of(state, rules, below, order)
@@ -437,7 +452,7 @@ def prefetch(
                 load_into(ops, state, below, token, e, victim)
 
 
-@njit(cache=True)
+@_jit
 def stream_layer(ops: Operations, state: State, layer: int, token: int) -> None:
     """Load all of a layer that is not on the GPU, beside the layer before: the room of two layers is used in turns."""
     for e in range(state.resident.shape[1]):
@@ -447,17 +462,17 @@ def stream_layer(ops: Operations, state: State, layer: int, token: int) -> None:
             wait_for(ops, state.attended[1])
 
 
-@njit(cache=True)
+@_jit
 def update_scores(state: State, layer: int, logits: Array, kept: int) -> None:
     """HybriMoE's score: S = a * p + (1 - a) * S, p the probability where it is among the `kept` largest, else 0."""
-    order = np.argsort(-logits, kind="mergesort")
+    order = highest_first(logits.astype(np.float64))
     likely = np.exp(logits - logits[order[0]])
     state.score[layer] *= 1 - SCORE_DECAY
     for e in order[:kept]:
         state.score[layer, e] += SCORE_DECAY * likely[e] / likely.sum()
 
 
-@njit(cache=True)
+@_jit
 def find_neighbour(state: State, past: Array) -> None:
     """MoE-Infinity: the earlier text whose activations are most alike, by the mean of the layers' cosines.
 
