@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from stages.offload.machines import MACHINES, Machine
+from stages.offload.policies import POLICIES
+
 
 @dataclass(frozen=True, kw_only=True)
 class MoeConfig:
@@ -45,8 +48,36 @@ class TraceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """Policies on modelled machines. Layers of the models that the machines are for: Mixtral and Phi-3.5-MoE have 32."""
+
+    policies: tuple[str, ...] = tuple(POLICIES)  # see stages/offload/policies.py
+    ratios: tuple[float, ...] = (0.25, 0.375, 0.469, 0.5, 0.625)  # shares of all experts that fit on the GPU
+    machines: tuple[str, ...] = ("a6000-mixtral", "a100-mixtral", "laptop-mixtral")  # of offload.machines
+    layers: int = 32  # that a trace is stretched to; 0: as many as it has
+    prompt_tokens: int = 256  # of each text, routed like the recorded ones
+    answer_tokens: tuple[int, ...] = (
+        32,
+        64,
+        128,
+        256,
+        512,
+        1024,
+    )  # after which rates include prompt and swaps
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.policies if name not in POLICIES]:
+            raise ValueError(f"policies has {unknown[0]!r}: choose from {', '.join(POLICIES)}")
+        for ratio in self.ratios:
+            if not 0 < ratio <= 1:
+                raise ValueError(f"ratios has {ratio}: choose shares above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OffloadConfig:
     """Section `offload` of the configuration."""
 
     models: dict[str, MoeConfig] = field(default_factory=dict)  # by name
     traces: TraceConfig = field(default_factory=TraceConfig)  # of every model
+    machines: dict[str, Machine] = field(default_factory=lambda: dict(MACHINES))  # by name
+    grid: GridConfig = field(default_factory=GridConfig)  # of policies on machines

@@ -66,9 +66,7 @@ def empty_operations(rows: int) -> Operations:
 
 
 @_jit
-def emit(
-    ops: Operations, kind: int, resource: int, layer: int, expert: int, tokens: int, token: int
-) -> int:
+def emit(ops: Operations, kind: int, resource: int, layer: int, expert: int, tokens: int, token: int) -> int:
     """Append an operation that waits for nothing yet; returns its row."""
     row = ops.size[0]
     ops.kind[row], ops.resource[row] = kind, resource

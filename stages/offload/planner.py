@@ -102,7 +102,7 @@ def plan_text(
     ops: Operations, state: State, rules: Rules, costs: Costs, counts: Array, chosen: Array,
     shares: Array, logits: Array, ahead: Array, past: Array,
 ) -> None:  # fmt: skip
-    """A whole text: the prompt's counts (layers, experts), then all that each token's gates say, (tokens, layers, ...)."""
+    """A whole text: the prompt's counts (layers, experts), then what gates say of each token, (tokens, layers, ...)."""
     tokens, layers = chosen.shape[:2]
     for layer in range(layers):
         plan_prompt_layer(ops, state, rules, costs, layer, counts[layer])
@@ -208,9 +208,7 @@ def highest_first(values: Array) -> Array:
 
 
 @_jit
-def emit_expert(
-    ops: Operations, on_gpu: bool, layer: int, expert: int, tokens: int, token: int
-) -> int:
+def emit_expert(ops: Operations, on_gpu: bool, layer: int, expert: int, tokens: int, token: int) -> int:
     if on_gpu:
         return emit(ops, GPU_EXPERT, GPU, layer, expert, tokens, token)
     return emit(ops, CPU_EXPERT, CPU, layer, expert, tokens, token)
@@ -232,9 +230,7 @@ def touch(state: State, rules: Rules, layer: int, expert: int, share: float) -> 
 
 
 @_jit
-def runs_on_gpu(
-    state: State, rules: Rules, costs: Costs, layer: int, expert: int, tokens: int
-) -> bool:
+def runs_on_gpu(state: State, rules: Rules, costs: Costs, layer: int, expert: int, tokens: int) -> bool:
     """Whether an expert of the prompt does: it is there, or brought there sooner than the CPU would be done."""
     if state.resident[layer, expert] or rules.load_prompt:
         return True
@@ -352,9 +348,7 @@ def run_on_gpu(
 
 
 @_jit
-def look_ahead(
-    ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array
-) -> None:
+def look_ahead(ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array) -> None:
     """DAOP's prediction of the next layer, degradation, and what the CPU computes ahead."""
     below, top_k = layer + 1, len(state.predicted)
     order = highest_first(ahead.astype(np.float64))
@@ -408,9 +402,7 @@ def run_loading(
 
 
 @_jit
-def load_into(
-    ops: Operations, state: State, layer: int, token: int, expert: int, victim: int
-) -> None:
+def load_into(ops: Operations, state: State, layer: int, token: int, expert: int, victim: int) -> None:
     """Load over the victim, once this token's attention has ended: whatever used the victim has ended before."""
     row = emit(ops, LOAD, TO_GPU, layer, expert, 1, token)
     wait_for(ops, state.attended[0])
@@ -427,11 +419,7 @@ def victim_of(state: State, rules: Rules, layer: int, needed: Array) -> int:
         for other in needed:
             wanted |= other == e
         if state.resident[layer, e] and not wanted:
-            value = (
-                float(state.last_use[layer, e])
-                if rules.victim == LEAST_RECENT
-                else state.score[layer, e]
-            )
+            value = float(state.last_use[layer, e]) if rules.victim == LEAST_RECENT else state.score[layer, e]
             if value < least:
                 found, least = e, value
     return found

@@ -98,10 +98,9 @@ class MoeLM(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(new_layer() for _ in range(layers))
         self.norm = new_norm(width)
-        self.head = nn.Linear(width, vocabulary, bias=head_bias)
+        self.head = None if tied else nn.Linear(width, vocabulary, bias=head_bias)
         if tied:
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
-            self.head.weight = self.embedding.weight
 
     def forward(
         self,
@@ -126,7 +125,8 @@ class MoeLM(nn.Module):
         )
 
     def read_out(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(x))
+        x = self.norm(x)
+        return self.head(x) if self.head else F.linear(x, self.embedding.weight)
 
 
 class Layer(nn.Module):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,17 @@ from stages.lib.core.errors import InputError
 from stages.lib.training.device import mixed_precision
 
 ROWS = 64  # of logits at a time: a vocabulary of 49,152 is 12 MB of float32, which a cache holds
+
+
+def read_tokenizer(path: str | Path) -> Any:
+    """The tokenizer of a tokenizer.json, as transformers has them. Raises InputError where it is none."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(path)))
+    except Exception as error:  # the library raises this one class for a file that is away or damaged
+        raise InputError(f"{path} cannot be read as a tokenizer: {error}") from None
 
 
 def token_windows(tokenizer: Any, text: str, *, length: int, n: int = 0) -> Tensor:
