@@ -12,7 +12,7 @@ from numba import njit
 
 Array = np.ndarray
 
-# called by compiled code alone: what would call them from Python takes long to compile
+# called by compiled code alone: from Python they would crash, and what guards that takes long to compile
 _jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 GPU, CPU, TO_GPU, TO_CPU = range(4)  # resources; copies go both ways at once
@@ -31,6 +31,7 @@ class Operations(NamedTuple):
     token                 number of the decoded token, or PREFILL
     stale                 1: the expert's input is that of the layer before
     share                 weight of an expert's output in the sum; 0: computed for nothing
+    victim                of a load: the expert whose place it takes for good; -1: a place that is used once
     first, needs          the operations that row i waits for are needs[first[i] : first[i + 1]]
     size                  rows, and entries of needs
     """
@@ -43,6 +44,7 @@ class Operations(NamedTuple):
     token: Array
     stale: Array
     share: Array
+    victim: Array
     first: Array
     needs: Array
     size: Array
@@ -59,6 +61,7 @@ def empty_operations(rows: int) -> Operations:
         token=np.zeros(rows, np.int32),
         stale=np.zeros(rows, np.int8),
         share=np.zeros(rows, np.float32),
+        victim=np.full(rows, -1, np.int16),
         first=np.zeros(rows + 1, np.int64),
         needs=np.zeros(4 * rows, np.int64),
         size=np.zeros(2, np.int64),
@@ -72,7 +75,7 @@ def emit(ops: Operations, kind: int, resource: int, layer: int, expert: int, tok
     ops.kind[row], ops.resource[row] = kind, resource
     ops.layer[row], ops.expert[row] = layer, expert
     ops.tokens[row], ops.token[row] = tokens, token
-    ops.stale[row], ops.share[row] = 0, 0.0
+    ops.stale[row], ops.share[row], ops.victim[row] = 0, 0.0, -1
     ops.size[0] = row + 1
     ops.first[row + 1] = ops.size[1]
     return row

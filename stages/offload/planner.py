@@ -40,6 +40,7 @@ from stages.offload.policies import (
 )
 
 Array = np.ndarray
+# called by compiled code alone: from Python they would crash, and what guards that takes long to compile
 _jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SWAP_SHARE = 0.5  # of a layer's experts, at most, change places (SwapNum)
 SWAP_THRESHOLD = 1.05  # an expert outside must be used so much more than one inside (SwapInOut)
@@ -265,6 +266,7 @@ def swap(ops: Operations, state: State, rules: Rules, layer: int, counts: Array)
                 last = row
             row = emit(ops, LOAD, TO_GPU, layer, hot, 0, PREFILL)
             wait_for(ops, last if rules.blocking_swaps or rules.copy_back else state.attended[0])
+            ops.victim[row] = cold
             last = row
             state.resident[layer, cold], state.resident[layer, hot] = False, True
             state.loading[layer, cold], state.loading[layer, hot] = -1, row
@@ -405,6 +407,7 @@ def run_loading(
 def load_into(ops: Operations, state: State, layer: int, token: int, expert: int, victim: int) -> None:
     """Load over the victim, once this token's attention has ended: whatever used the victim has ended before."""
     row = emit(ops, LOAD, TO_GPU, layer, expert, 1, token)
+    ops.victim[row] = victim
     wait_for(ops, state.attended[0])
     state.resident[layer, victim], state.resident[layer, expert] = False, True
     state.loading[layer, victim], state.loading[layer, expert] = -1, row
@@ -460,7 +463,7 @@ def update_scores(state: State, layer: int, logits: Array, kept: int) -> None:
         state.score[layer, e] += SCORE_DECAY * likely[e] / likely.sum()
 
 
-@_jit
+@njit(cache=True)
 def find_neighbour(state: State, past: Array) -> None:
     """MoE-Infinity: the earlier text whose activations are most alike, by the mean of the layers' cosines.
 
