@@ -74,6 +74,25 @@ class GridConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmulationConfig:
+    """Lists of operations carried out on threads. Times below 6 ms measure how threads wake up."""
+
+    policies: tuple[str, ...] = ("on-demand", "lru", "fiddler", "daop")  # see stages/offload/policies.py
+    ratio: float = 0.469  # share of all experts that fit on the GPU
+    texts: int = 5  # of the trace, evenly spread
+    tokens: int = 3  # after the prompt
+    repeats: int = 5  # of each list; the median counts
+    attend_ms: float = 6.0  # attention and router
+    gpu_expert_ms: float = 6.0  # one expert on the GPU's thread
+    cpu_expert_ms: float = 12.0  # one expert on the CPU's thread
+    load_ms: float = 15.0  # to bring one expert
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.policies if name not in POLICIES]:
+            raise ValueError(f"policies has {unknown[0]!r}: choose from {', '.join(POLICIES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OffloadConfig:
     """Section `offload` of the configuration."""
 
@@ -81,3 +100,4 @@ class OffloadConfig:
     traces: TraceConfig = field(default_factory=TraceConfig)  # of every model
     machines: dict[str, Machine] = field(default_factory=lambda: dict(MACHINES))  # by name
     grid: GridConfig = field(default_factory=GridConfig)  # of policies on machines
+    emulation: EmulationConfig = field(default_factory=EmulationConfig)  # of lists of operations

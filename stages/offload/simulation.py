@@ -114,8 +114,11 @@ def scaled_counts(counts: Array, factor: float) -> Array:
     return np.where(counts > 0, np.maximum(1, np.rint(counts * factor)), 0).astype(np.int64)
 
 
-def room_for(trace: RoutingTrace) -> Operations:
-    """For any policy: a prompt loads, moves and runs every expert; a token may stream whole layers."""
+def room_for(trace: RoutingTrace, tokens: int = 0) -> Operations:
+    """For any policy: a prompt loads, moves and runs every expert; a token may stream whole layers.
+
+    tokens  after the prompt; 0: those of the trace
+    """
     prompt = trace.layers * (1 + 4 * trace.experts)
     token = trace.layers * (1 + 4 * trace.top_k + trace.experts)
-    return empty_operations(prompt + trace.tokens * token)
+    return empty_operations(prompt + (tokens or trace.tokens) * token)
