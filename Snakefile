@@ -18,6 +18,7 @@ include: "workflow/rules/pruning.smk"
 include: "workflow/rules/halo.smk"
 include: "workflow/rules/replay.smk"
 include: "workflow/rules/expansion.smk"
+include: "workflow/rules/offload.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -36,6 +37,7 @@ localrules:
     hardware,
     pre_dfkd,
     condensed_expansion,
+    daop,
     bench,
 
 
@@ -50,6 +52,7 @@ rule all:
         rules.halo.input,
         rules.pre_dfkd.input if CATALOGUE.distil_runs() else [],
         rules.condensed_expansion.input if CATALOGUE.expansion_runs() else [],
+        rules.daop.input if CATALOGUE.first_moe() != "none" else [],
         rules.teachers.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

@@ -1,5 +1,6 @@
 """Settings of the stage `offload`: a mixture-of-experts language model, its routing, machines and policies."""
 
+import re
 from dataclasses import dataclass, field
 
 from stages.offload.machines import MACHINES, Machine
@@ -93,11 +94,48 @@ class EmulationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimingConfig:
+    """Policies timed on a GPU, with a model of drawn weights. Mixtral's shape at half its depth: 45 GB of experts."""
+
+    policies: tuple[str, ...] = tuple(POLICIES)  # see stages/offload/policies.py
+    ratios: tuple[float, ...] = (0.25, 0.469, 0.625)  # shares of all experts that are on the GPU
+    width: int = 4096  # of the residual stream
+    expert_width: int = 14336  # of each expert
+    layers: int = 16  # that the trace is stretched to
+    heads: int = 32  # of attention
+    kv_heads: int = 8  # keys and values of attention
+    prompt_tokens: int = 128  # of the text
+    tokens: int = 32  # after the prompt, at most as many as were recorded
+    repeats: int = 3  # of each policy
+    cpu_threads: int = 16  # of an expert on the CPU
+    machine: str = "h100-mixtral"  # whose declared times decide between CPU and copy
+
+
+@dataclass(frozen=True, kw_only=True)
 class OffloadConfig:
     """Section `offload` of the configuration."""
 
     models: dict[str, MoeConfig] = field(default_factory=dict)  # by name
+    converted: dict[str, str] = field(
+        default_factory=dict
+    )  # name -> environment variable of a transformers folder
+    recorded: str = (
+        ""  # folder in results/recorded whose models' routing is studied; empty: that of the own models
+    )
+    quality_ratios: tuple[float, ...] = (
+        0.25,
+        0.469,
+    )  # shares of experts on the GPU that quality is measured at
+    machine: str = "a6000-mixtral"  # of machines, that claims on rates are judged on
+    timing: TimingConfig | None = None  # on a GPU; none: not timed
     traces: TraceConfig = field(default_factory=TraceConfig)  # of every model
     machines: dict[str, Machine] = field(default_factory=lambda: dict(MACHINES))  # by name
     grid: GridConfig = field(default_factory=GridConfig)  # of policies on machines
     emulation: EmulationConfig = field(default_factory=EmulationConfig)  # of lists of operations
+
+    def __post_init__(self) -> None:
+        for name, variable in self.converted.items():
+            if not re.fullmatch(r"[a-z0-9.-]+", name) or not re.fullmatch(r"[A-Z][A-Z0-9_]*", variable):
+                raise ValueError(
+                    f"converted has {name!r}: {variable!r}: name a model in small letters and its variable in capitals"
+                )

@@ -19,6 +19,7 @@ from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
 from stages.lib.core.seeds import derive_seed
+from stages.lib.training.device import CHOICES, choose_device
 from stages.offload.config import TraceConfig
 from stages.offload.model import read_moe
 from stages.offload.placement import place, slots_of, swapped
@@ -31,7 +32,7 @@ from stages.offload.traces import read_trace, seed_of
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = from_json(TraceConfig, args.config, where="--config")
-    torch.set_num_threads(1)
+    device = choose_device(args.device)
     model, _ = read_moe(args.model)
     trace, known = read_trace(args.trace), read_trace(args.calibration)
     ways = approximations(args.ratios)
@@ -43,10 +44,10 @@ def main(argv: list[str] | None = None) -> None:
             [[swapped(placed[i], text[i]) for i in range(trace.layers)] for text in trace.prompt]
         )
     losses, agreement = answer_losses(
-        model,
-        sequences(args.model, args.texts, config),
+        model.to(device),
+        sequences(args.model, args.texts, config).to(device),
         ways,
-        torch.from_numpy(np.array([where[way.ratio] for way in ways])),
+        torch.from_numpy(np.array([where[way.ratio] for way in ways])).to(device),
         prompt=config.prefill,
         first=POLICIES["daop"].rules(trace.layers).first_predicted,
         generator=torch.Generator().manual_seed(derive_seed(seed_of(args.trace), "random experts") % 2**31),
@@ -78,6 +79,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--calibration", required=True, help="NPZ of other texts")
     parser.add_argument("--config", default="{}", help="TraceConfig as JSON, the trace's own")
     parser.add_argument("--ratios", nargs="+", type=float, required=True, help="shares of experts on the GPU")
+    parser.add_argument("--device", default="auto", choices=CHOICES)
     parser.add_argument("--table", required=True, help="CSV to write")
     return parser.parse_args(argv)
 

@@ -70,9 +70,10 @@ def answer_losses(
     first     layer from which the approximations hold
     """
     texts, length = windows.shape
-    rows = torch.arange(texts).repeat(len(ways))
+    device = windows.device
+    rows = torch.arange(texts, device=device).repeat(len(ways))
     flags = {
-        key: torch.tensor([bool(getattr(way, key)) for way in ways]).repeat_interleave(texts)
+        key: torch.tensor([bool(getattr(way, key)) for way in ways], device=device).repeat_interleave(texts)
         for key in ("predict", "stale", "degrade", "top", "drop", "random")
     }
     on_gpu = resident.flatten(0, 1)
@@ -82,7 +83,7 @@ def answer_losses(
         {i: k[rows] for i, k in whole.keys.items()}, {i: v[rows] for i, v in whole.values.items()}
     )
     logits = logits[rows]
-    losses, agree = torch.zeros(len(rows)), torch.zeros(len(rows))
+    losses, agree = torch.zeros(len(rows), device=device), torch.zeros(len(rows), device=device)
     exact = [i for i, way in enumerate(ways) if way.name == "exact"]
     for at in range(prompt, length):
         losses += F.cross_entropy(logits, windows[rows, at], reduction="none")
@@ -90,7 +91,7 @@ def answer_losses(
         agree += (best == best[exact[0]]).flatten()
         logits = _step(model, windows[rows, at, None], cache, flags, on_gpu, first, generator)
     answer = length - prompt
-    return (losses / answer).view(len(ways), texts), (agree / answer).view(len(ways), texts)
+    return (losses / answer).view(len(ways), texts).cpu(), (agree / answer).view(len(ways), texts).cpu()
 
 
 def _step(
@@ -133,7 +134,7 @@ def _approximated(
     # what is neither predicted nor degraded has the gate's own shares, whatever its rule
     own = ~(flags["predict"] | lost)[:, None]
     experts, shares = torch.where(own, choice.experts, experts), torch.where(own, choice.shares, shares)
-    drawn = torch.rand(there.shape, generator=generator).topk(k).indices
+    drawn = torch.rand(there.shape, generator=generator).topk(k).indices.to(there.device)
     experts = torch.where(flags["random"][:, None], drawn, experts)
     shares = torch.where(flags["random"][:, None], torch.full_like(shares, 1 / k), shares)
     alone = torch.zeros_like(shares)

@@ -20,6 +20,7 @@ from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.nets.moe import Choice, MoeLM
+from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.language import read_tokenizer, token_windows
 from stages.offload.config import TraceConfig
 from stages.offload.model import read_moe
@@ -32,10 +33,10 @@ def main(argv: list[str] | None = None) -> None:
     config = from_json(TraceConfig, args.config, where="--config")
     if len(args.domains) != len(args.texts):
         raise InputError("--domains and --texts must name as many texts, in one order")
-    torch.set_num_threads(1)
+    device = choose_device(args.device)
     model, info = read_moe(args.model)
     windows = sequences(args.model, args.texts, config)
-    trace = record(model, windows, config, args.domains)
+    trace = record(model.to(device), windows.to(device), config, args.domains)
     write_trace(args.trace, trace)
     write_json(
         args.info,
@@ -73,16 +74,16 @@ def record(model: MoeLM, windows: Tensor, config: TraceConfig, domains: list[str
     logits, ahead, prompt = [], [], []
 
     def watch(index: int, h: Tensor, choice: Choice) -> None:
-        counts = counts_of(choice.experts[: config.prefill].numpy(), experts)
+        counts = counts_of(choice.experts[: config.prefill].cpu().numpy(), experts)
         prompt[-1].append(counts)
-        logits[-1].append(choice.logits[config.prefill :].float().numpy())
+        logits[-1].append(choice.logits[config.prefill :].float().cpu().numpy())
         after = h[config.prefill :]
         below = (
             moes[index + 1].router(after)
             if index + 1 < len(moes)
             else torch.zeros_like(choice.logits[config.prefill :])
         )
-        ahead[-1].append(below.float().numpy())
+        ahead[-1].append(below.float().cpu().numpy())
 
     for window in windows:
         for found in (logits, ahead, prompt):
@@ -108,6 +109,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--domains", nargs="+", required=True, help="names of the texts")
     parser.add_argument("--texts", nargs="+", required=True, help="text files, one a domain")
     parser.add_argument("--config", default="{}", help="TraceConfig as JSON")
+    parser.add_argument("--device", default="auto", choices=CHOICES)
     parser.add_argument("--trace", required=True, help="NPZ to write")
     parser.add_argument("--info", required=True, help="JSON to write: digests and the model's recipe")
     return parser.parse_args(argv)

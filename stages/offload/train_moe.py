@@ -25,6 +25,7 @@ from stages.lib.core.errors import InputError, run
 from stages.lib.core.seeds import derive_seed, generator
 from stages.lib.nets.model_folder import ModelInfo, folder_of, write_model
 from stages.lib.nets.moe import Choice, MoeLM
+from stages.lib.training.device import CHOICES, choose_device
 from stages.lib.training.fit_language import LanguageSchedule, byte_pair_tokenizer, fit_language_model
 from stages.lib.training.language import token_windows
 from stages.offload.config import MoeConfig
@@ -36,10 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     config = from_json(MoeConfig, args.config, where="--config")
     if not len(args.domains) == len(args.train) == len(args.valid):
         raise InputError("--domains, --train and --valid must name as many texts each, in one order")
-    torch.set_num_threads(1)
+    device = choose_device(args.device)
     texts = [Path(path).read_text(encoding="utf-8") for path in args.train]
     tokenizer = byte_pair_tokenizer(texts, config.vocabulary)
-    tokens = [token_windows(tokenizer, text, length=1).flatten() for text in texts]
+    tokens = [token_windows(tokenizer, text, length=1).flatten().to(device) for text in texts]
     valid = torch.cat(
         [
             token_windows(
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     digests = {d: file_digest(path) for d, path in zip(args.domains, args.train, strict=True)}
     recipe = dataclasses.asdict(config) | {"seeds": [args.seed], "domains": args.domains}
     state = args.state / value_digest([recipe, digests])[:16]
-    model, curve = train(config, tokens, valid, seed=args.seed, state=state)
+    model, curve = train(config, tokens, valid.to(device), seed=args.seed, state=state)
     folder = folder_of(weights=args.weights, model=args.model)
     with atomic_path(args.tokenizer) as temporary:
         tokenizer.backend_tokenizer.save(str(temporary))
@@ -79,7 +80,7 @@ def train(
 ) -> tuple[MoeLM, pd.DataFrame]:
     """The trained model; its curve of losses and of the share of the top_k experts, overall and within a window."""
     torch.manual_seed(derive_seed(seed, "moe") % 2**31)
-    model = MoeLM(**arguments_of(config))
+    model = MoeLM(**arguments_of(config)).to(valid.device)
 
     def loss_of(batch: Tensor) -> Tensor:
         losses = []
@@ -122,7 +123,7 @@ def measured(
         chosen.append([])
         logits = model(window[None], watch=lambda _, __, choice: chosen[-1].append(choice.experts))
         losses.append(float(F.cross_entropy(logits[0, :-1], window[1:])))
-    counts = counts_of(torch.stack([torch.stack(layers) for layers in chosen]).numpy(), config.experts)
+    counts = counts_of(torch.stack([torch.stack(layers) for layers in chosen]).cpu().numpy(), config.experts)
     return {
         "valid_loss": float(np.mean(losses)),
         "share_overall": float(top_share(counts.sum(0), config.top_k).mean()),
@@ -140,6 +141,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--valid", nargs="+", required=True, help="texts that the curve is measured on")
     parser.add_argument("--config", default="{}", help="MoeConfig as JSON")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=CHOICES)
     parser.add_argument("--state", type=Path, required=True, help="folder of checkpoints")
     parser.add_argument("--model", type=Path, required=True, help="model.json to write")
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors to write beside it")

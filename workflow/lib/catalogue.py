@@ -18,11 +18,13 @@ from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.lib.costs.model_shapes import SHAPES
+from stages.offload.config import MoeConfig
 from stages.quantization.config import ExportConfig, Technique
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
 PREFLIGHT = ROOT / "data" / "preflight.json"
+RECORDED = ROOT / "results" / "recorded"
 # keys of `snakemake --config` that are not sections of the settings
 RUN_KEYS = ("scale", "device")
 
@@ -241,6 +243,47 @@ class Catalogue:
         there = self.perplexity_tables()
         return {n: e for n, e in self.settings.halo.exports.items() if (e.study, e.model) in there}
 
+    def moe_models(self) -> dict[str, tuple[MoeConfig, int]]:
+        """Model name -> settings and seed of each mixture of experts that is trained; one domain must be there."""
+        return {
+            f"{name}-s{seed}": (moe, seed)
+            for name, moe in self.settings.offload.models.items()
+            for seed in moe.seeds
+            if set(moe.domains) - self.unavailable
+        }
+
+    def first_moe(self) -> str:
+        """The model whose engine is checked and emulated; "none" where there is none."""
+        return next(iter([*self.moe_models(), *self.settings.offload.converted]), "none")
+
+    def domains_of(self, model: str) -> list[str]:
+        """Texts of a mixture of experts that are there; converted models read those of the first trained."""
+        models = self.settings.offload.models
+        name = model.rpartition("-s")[0]
+        moe = models[name] if name in models else next(iter(models.values()), MoeConfig())
+        return [domain for domain in moe.domains if domain not in self.unavailable]
+
+    def domain_texts(self, model: str, split: str) -> list[str]:
+        return [f"data/prepared/{domain}/{split}/text.txt" for domain in self.domains_of(model)]
+
+    def moe_json(self, model: str) -> str:
+        moe, _ = self.moe_models()[model]
+        return to_json(replace(moe, domains=tuple(self.domains_of(model)), seeds=()))
+
+    def studied_files(self, file: str) -> list[str]:
+        """A file of each model whose routing is studied: test.npz, valid.npz, quality.csv or curve.csv.
+
+        Of recorded models, or else of the ones that this scale trains; converted ones have no curve.
+        """
+        offload = self.settings.offload
+        if offload.recorded:
+            folder = RECORDED / offload.recorded
+            return [f"results/recorded/{offload.recorded}/{p.name}/{file}" for p in sorted(folder.glob("*-s*"))]
+        own = list(self.moe_models())
+        models = own if file == "curve.csv" else [*own, *offload.converted]
+        part = "traces" if file.endswith(".npz") else "tables"
+        return [f"results/{self.scale}/daop/{part}/{model}/{file}" for model in models]
+
     def language_needs(self, model: str) -> frozenset[str]:
         """Names in the registry that a language model rests on."""
         if model in self.registry.language_models:
@@ -324,6 +367,7 @@ class Catalogue:
         texts = {table.dataset for table in halo.perplexity.values()}
         texts |= {table.fallback for table in halo.perplexity.values() if table.fallback}
         texts |= {llama.dataset for llama in halo.llamas.values()}
+        texts |= {domain for moe in self.settings.offload.models.values() for domain in moe.domains}
         languages = {m for table in halo.perplexity.values() for m in table.models}
         return frozenset().union(
             teachers,
@@ -429,6 +473,17 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
                 ),
                 ("row", export.row, set(getattr(settings.halo.perplexity.get(export.study), "rows", ()))),
             )
+        ),
+        *(
+            (f"offload.models.{name}.domains", moe.domains, set(registry.datasets))
+            for name, moe in settings.offload.models.items()
+        ),
+        ("offload.grid.machines", settings.offload.grid.machines, set(settings.offload.machines)),
+        ("offload.machine", (settings.offload.machine,), set(settings.offload.grid.machines)),
+        (
+            "offload.recorded",
+            tuple(filter(None, [settings.offload.recorded])),
+            {path.name for path in RECORDED.glob("*/")},
         ),
         (
             "pruning.accelerator",

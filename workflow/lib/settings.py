@@ -24,6 +24,7 @@ from stages.halo.config import HaloConfig
 from stages.hands.config import HandsConfig
 from stages.hardware.config import HardwareConfig
 from stages.lib.core.errors import InputError
+from stages.offload.config import OffloadConfig
 from stages.pruning.config import PruningConfig
 from stages.quantization.config import QuantizationConfig
 from stages.replay.config import ReplayConfig
@@ -46,6 +47,7 @@ class Settings:
     halo: HaloConfig
     replay: ReplayConfig
     expansion: ExpansionStageConfig
+    offload: OffloadConfig
     claims: ClaimsConfig
 
 

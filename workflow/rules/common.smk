@@ -2,7 +2,7 @@
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
@@ -90,12 +90,23 @@ if CATALOGUE.distil_runs():
     PARTS["pre_dfkd"] = ["pre_dfkd/parts/measure_replay.json"]
 if CATALOGUE.expansion_runs():
     PARTS["condensed_expansion"] = ["condensed_expansion/parts/measure_expansion.json"]
+if CATALOGUE.first_moe() != "none":
+    PARTS["daop"] = [
+        "daop/parts/measure_offload.json",
+        "daop/parts/verify_engine.json",
+        *(
+            ["daop/parts/emulate_policies.json"]
+            if SETTINGS.offload.emulation.texts
+            else []
+        ),
+    ]
 # what judge_claims reads
 MEASUREMENTS = [f"results/{{scale}}/{paper}/measurements.json" for paper in PARTS]
 # papers whose stages are in the pipeline
 BUILT = [
     "condensed_expansion",
     "crisp",
+    "daop",
     "egogestvid",
     "halo",
     "minifloats",
@@ -364,6 +375,47 @@ SECTIONS = [
             },
         ]
         if CATALOGUE.expansion_runs()
+        else []
+    ),
+    *(
+        [
+            {
+                "paper": "daop",
+                "title": "How fast every policy would be",
+                "caption": "Modelled tokens a second of a Mixtral-shaped model on the machine that the claims name, routing"
+                " recorded from models trained here. Blue: policies that give the plain model's logits; orange: those that"
+                " do not. Marks: models of other seeds. Lines: what the placement of experts allows without prediction."
+                " Grey: published, second-hand.",
+                "figure": "daop/figures/policies.svg",
+                "table": "daop/figures/policies.csv",
+            },
+            {
+                "paper": "daop",
+                "title": "Routing",
+                "caption": "Measured on texts that the models were not trained on. Left, how many of a layer's experts are"
+                " foreseen before its gate is asked; bands reach over models. Middle, share of choices that are on the GPU."
+                " Right, share of a text's choices that its two most used experts take, over training.",
+                "figure": "daop/figures/routing.svg",
+                "table": "daop/figures/routing.csv",
+            },
+            {
+                "paper": "daop",
+                "title": "Length of the answer",
+                "caption": "Modelled tokens a second with prompt, loads and swaps: 256 tokens in, so many out. Moves from"
+                " pageable memory that block everything, as coded, need a long answer to pay.",
+                "figure": "daop/figures/lengths.svg",
+                "table": "daop/figures/lengths.csv",
+            },
+            {
+                "paper": "daop",
+                "title": "Speed and quality",
+                "caption": "Modelled speed over Fiddler with overlap, and nats a token that the answer loses, measured on the"
+                " same models; bars reach over models. At 0: the plain model's logits.",
+                "figure": "daop/figures/pareto.svg",
+                "table": "daop/figures/pareto.csv",
+            },
+        ]
+        if CATALOGUE.first_moe() != "none"
         else []
     ),
     {
