@@ -19,7 +19,8 @@ from stages.lib.core.errors import InputError
 from stages.lib.core.progress import Progress
 
 Entry = DatasetEntry | PretrainedEntry | LanguageModelEntry
-PROBE_S = 4
+PROBE_S = 4  # for an address to answer
+TOOL_S = 30  # for apt, pip or npm to, which take seconds to start where the machine is busy
 CHUNK_BYTES = 1 << 20
 
 
@@ -166,14 +167,14 @@ def _probe_folder(source: Source) -> None:
 def _probe_debian(source: Source) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise NoAnswer("apt-get is not on this machine")
-    done = _call(["apt-get", "download", "--print-uris", source.location], timeout_s=PROBE_S)
+    done = _call(["apt-get", "download", "--print-uris", source.location], timeout_s=TOOL_S)
     if done.returncode:
         raise NoAnswer("apt does not know it (run apt-get update)")
 
 
 def _probe_pypi(source: Source) -> None:
     name, _, version = source.location.partition("==")
-    done = _call([sys.executable, "-m", "pip", "index", "versions", name], timeout_s=3 * PROBE_S)
+    done = _call([sys.executable, "-m", "pip", "index", "versions", name], timeout_s=TOOL_S)
     if done.returncode:
         raise NoAnswer("the package index does not give it")
     if version not in listed_versions(done.stdout):
@@ -183,7 +184,7 @@ def _probe_pypi(source: Source) -> None:
 def _probe_npm(source: Source) -> None:
     if shutil.which("npm") is None:
         raise NoAnswer("npm is not on this machine")
-    done = _call(["npm", "view", source.location, "version"], timeout_s=3 * PROBE_S)
+    done = _call(["npm", "view", source.location, "version"], timeout_s=TOOL_S)
     if done.returncode or not done.stdout.strip():
         raise NoAnswer("the package registry does not give it")
 

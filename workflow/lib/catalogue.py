@@ -278,7 +278,9 @@ class Catalogue:
         offload = self.settings.offload
         if offload.recorded:
             folder = RECORDED / offload.recorded
-            return [f"results/recorded/{offload.recorded}/{p.name}/{file}" for p in sorted(folder.glob("*-s*"))]
+            return [
+                f"results/recorded/{offload.recorded}/{p.name}/{file}" for p in sorted(folder.glob("*-s*"))
+            ]
         own = list(self.moe_models())
         models = own if file == "curve.csv" else [*own, *offload.converted]
         part = "traces" if file.endswith(".npz") else "tables"

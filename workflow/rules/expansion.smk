@@ -321,9 +321,15 @@ rule plot_condensed:
 
 rule condensed_expansion:
     input:
-        f"results/{SCALE}/condensed_expansion/measurements.json",
+        f"results/{SCALE}/condensed_expansion/measurements.json"
+        if CATALOGUE.expansion_runs()
+        else [],
         expand(
             "results/{scale}/condensed_expansion/figures/{figure}.svg",
             scale=SCALE,
-            figure=["arms", "distances", "condensed", "images"],
+            figure=(
+                ["arms", "distances", "condensed", "images"]
+                if CATALOGUE.expansion_runs()
+                else []
+            ),
         ),

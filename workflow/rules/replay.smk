@@ -211,9 +211,13 @@ rule bench_replay:
 
 rule pre_dfkd:
     input:
-        f"results/{SCALE}/pre_dfkd/measurements.json",
+        f"results/{SCALE}/pre_dfkd/measurements.json" if CATALOGUE.distil_runs() else [],
         expand(
             "results/{scale}/pre_dfkd/figures/{figure}.svg",
             scale=SCALE,
-            figure=["curves", "falls", "labels", "samples"],
+            figure=(
+                ["curves", "falls", "labels", "samples"]
+                if CATALOGUE.distil_runs()
+                else []
+            ),
         ),
