@@ -224,7 +224,7 @@ def test_placements_fill_their_slots():
     assert per_layer.sum() == 120
     assert set(per_layer.sum(1)) <= {3, 4, 5, 6}
     for layer in range(32):
-        assert counts[layer][per_layer[layer]].min() >= np.sort(counts[layer])[-3]
+        assert counts[layer][per_layer[layer]].min() >= counts[layer][~per_layer[layer]].max()
     overall = place("overall", counts, slots)
     assert counts[overall].min() >= counts[~overall].max()
     assert place("first_layers_on_cpu", counts, slots).sum(1).tolist() == [0] * 17 + [8] * 15
