@@ -16,11 +16,10 @@ from stages.lib.core.bench import compare_speed, write_bench
 from stages.lib.core.errors import run
 from stages.lib.core.measurements import device_record
 from stages.lib.core.seeds import generator
-from stages.offload.machines import MACHINES, costs_of
+from stages.offload.machines import MACHINES, Costs, costs_of
 from stages.offload.operations import (
     CPU_EXPERT,
     GPU_EXPERT,
-    Costs,
     Operations,
     duration_ms,
     timeline,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from stages.offload.operations import ATTEND, CPU_EXPERT, GPU_EXPERT, Costs, duration_ms
+from stages.offload.machines import Costs
+from stages.offload.operations import ATTEND, CPU_EXPERT, GPU_EXPERT, duration_ms
 
 Array = np.ndarray
 

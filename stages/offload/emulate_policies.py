@@ -25,8 +25,9 @@ from stages.lib.core.progress import Progress
 from stages.lib.nets.moe import MoeLM
 from stages.offload.config import EmulationConfig, TraceConfig
 from stages.offload.engine import ReadText, run_threads
+from stages.offload.machines import Costs
 from stages.offload.model import read_moe
-from stages.offload.operations import Costs, Operations, duration_ms, timeline
+from stages.offload.operations import Operations, duration_ms, timeline
 from stages.offload.placement import place, slots_of
 from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stages.lib.nets.moe import Choice, KeyValueCache, MoeLM
+from stages.offload.machines import Costs
 from stages.offload.operations import (
     ATTEND,
     EVICT,
@@ -23,7 +24,6 @@ from stages.offload.operations import (
     LOAD,
     PREFILL,
     RESOURCES,
-    Costs,
     Operations,
 )
 from stages.offload.planner import find_neighbour, new_state, plan_prompt_layer, plan_token_layer

@@ -1,8 +1,7 @@
 """Machines that are modelled: how long one operation takes there, each figure with where it comes from."""
 
 from dataclasses import dataclass
-
-from stages.offload.operations import Costs
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +66,24 @@ MACHINES = {
         cpu_token_ms=0.16, published_move_ms=30.0,
     ),
 }  # fmt: skip
+
+
+class Costs(NamedTuple):
+    """Milliseconds of each kind: at least the first, which one token takes; more tokens take more (roofline).
+
+    load, evict  of one expert, whatever it is used for
+    send         activations to the CPU and back, once an expert there
+    """
+
+    attend_ms: float
+    attend_token_ms: float
+    gpu_expert_ms: float
+    gpu_token_ms: float
+    cpu_expert_ms: float
+    cpu_token_ms: float
+    load_ms: float
+    evict_ms: float
+    send_ms: float
 
 
 def costs_of(machine: Machine, *, pinned: bool) -> Costs:

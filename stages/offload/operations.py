@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from stages.offload.machines import Costs
+
 Array = np.ndarray
 
 # called by compiled code alone: from Python they would crash, and what guards that takes long to compile
@@ -88,24 +90,6 @@ def wait_for(ops: Operations, row: int) -> None:
         ops.needs[ops.size[1]] = row
         ops.size[1] += 1
         ops.first[ops.size[0]] = ops.size[1]
-
-
-class Costs(NamedTuple):
-    """Milliseconds of each kind: at least the first, which one token takes; more tokens take more (roofline).
-
-    load, evict  of one expert, whatever it is used for
-    send         activations to the CPU and back, once an expert there
-    """
-
-    attend_ms: float
-    attend_token_ms: float
-    gpu_expert_ms: float
-    gpu_token_ms: float
-    cpu_expert_ms: float
-    cpu_token_ms: float
-    load_ms: float
-    evict_ms: float
-    send_ms: float
 
 
 @njit(cache=True)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from stages.offload.machines import Costs
 from stages.offload.operations import (
     ATTEND,
     CPU,
@@ -21,7 +22,6 @@ from stages.offload.operations import (
     PREFILL,
     TO_CPU,
     TO_GPU,
-    Costs,
     Operations,
     duration_ms,
     emit,

@@ -15,7 +15,7 @@ import pandas as pd
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.seeds import generator
-from stages.offload.operations import Costs
+from stages.offload.machines import Costs
 from stages.offload.placement import place, slots_of, subsets, swapped
 from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES

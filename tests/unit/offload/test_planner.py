@@ -187,9 +187,13 @@ def test_what_is_computed_ahead_starts_before_its_own_layer():
     start, _, _ = timeline(ops, costs_of(SLOW, pinned=True))
     early = np.flatnonzero(ops.stale[: ops.size[0]])
     assert len(early)
-    attended = {(ops.token[r], ops.layer[r]): start[r] for r in range(int(ops.size[0])) if ops.expert[r] < 0}
-    sooner = [start[row] < attended[ops.token[row], ops.layer[row]] for row in early]
-    assert np.mean(sooner) > 0.5
+    attend = {(ops.token[r], ops.layer[r]): r for r in range(int(ops.size[0])) if ops.expert[r] < 0}
+    for row in early:
+        token, layer = ops.token[row], ops.layer[row]
+        # it waits for the layer before alone, and the list has it before its own layer
+        assert ops.needs[ops.first[row] : ops.first[row + 1]].tolist() == [attend[token, layer - 1]]
+        assert row < attend[token, layer]
+    assert any(start[row] < start[attend[ops.token[row], ops.layer[row]]] for row in early)
     assert (ops.resource[: ops.size[0]] == TO_GPU).sum() == (ops.kind[: ops.size[0]] == LOAD).sum()
 
 
