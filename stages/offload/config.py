@@ -56,6 +56,7 @@ class GridConfig:
     ratios: tuple[float, ...] = (0.25, 0.375, 0.469, 0.5, 0.625)  # shares of all experts that fit on the GPU
     machines: tuple[str, ...] = ("a6000-mixtral", "a100-mixtral", "laptop-mixtral")  # of offload.machines
     layers: int = 32  # that a trace is stretched to; 0: as many as it has
+    texts: int = 0  # of each trace, evenly spread over its domains; 0: all
     prompt_tokens: int = 256  # of each text, routed like the recorded ones
     answer_tokens: tuple[int, ...] = (
         32,

@@ -65,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
     grid, limits = [], []
     for path, calibration, machine, ratio in cases:
         trace, known = read_trace(path), read_trace(calibration)
+        if config.texts:
+            trace = trace.of(np.linspace(0, len(trace.logits) - 1, config.texts).astype(int))
         if config.layers:
             trace, known = trace.stretched(config.layers), known.stretched(config.layers)
         beside = {"seed": seed_of(path), "machine": machine, "ratio": ratio}
