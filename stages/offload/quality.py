@@ -79,9 +79,7 @@ def answer_losses(
     on_gpu = resident.flatten(0, 1)
     whole = KeyValueCache()
     logits = model(windows[:, :prompt], whole)[:, -1]
-    cache = KeyValueCache(
-        {i: k[rows] for i, k in whole.keys.items()}, {i: v[rows] for i, v in whole.values.items()}
-    )
+    cache = whole.of_rows(rows)
     logits = logits[rows]
     losses, agree = torch.zeros(len(rows), device=device), torch.zeros(len(rows), device=device)
     exact = [i for i, way in enumerate(ways) if way.name == "exact"]

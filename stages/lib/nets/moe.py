@@ -5,7 +5,7 @@ experts, `read_out`. `forward` does all of it in one place.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,24 +26,40 @@ class Choice:
     experts: Tensor
 
 
-@dataclass
 class KeyValueCache:
-    """Keys and values of what a decoder has read, one (n, kv_heads, length, size) of each a layer."""
+    """Keys and values of what a decoder has read, (n, kv_heads, length, size) of each a layer.
 
-    keys: dict[int, Tensor] = field(default_factory=dict)
-    values: dict[int, Tensor] = field(default_factory=dict)
+    Room doubles when it is used up, so that a new token costs no copy of all those before it.
+    """
+
+    def __init__(self) -> None:
+        self.rooms: dict[int, Tensor] = {}
+        self.lengths: dict[int, int] = {}
 
     def append_(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of the layer, the new ones last."""
-        if layer in self.keys:
-            key = torch.cat([self.keys[layer], key], 2)
-            value = torch.cat([self.values[layer], value], 2)
-        self.keys[layer], self.values[layer] = key, value
-        return key, value
+        start = self.lengths.get(layer, 0)
+        end = start + key.shape[2]
+        if layer not in self.rooms or end > self.rooms[layer].shape[3]:
+            room = key.new_empty(2, *key.shape[:2], 2 * end, key.shape[3])
+            if start:
+                room[:, :, :, :start] = self.rooms[layer][:, :, :, :start]
+            self.rooms[layer] = room
+        self.rooms[layer][0, :, :, start:end], self.rooms[layer][1, :, :, start:end] = key, value
+        self.lengths[layer] = end
+        keys, values = self.rooms[layer][:, :, :, :end]
+        return keys, values
+
+    def of_rows(self, rows: Tensor) -> "KeyValueCache":
+        """The same of some texts, by index, in this order and with repetition."""
+        found = KeyValueCache()
+        found.rooms = {layer: room[:, rows] for layer, room in self.rooms.items()}
+        found.lengths = dict(self.lengths)
+        return found
 
     @property
     def length(self) -> int:
-        return self.keys[0].shape[2] if self.keys else 0
+        return self.lengths.get(0, 0)
 
 
 class MoeLM(nn.Module):
