@@ -54,7 +54,8 @@ class GridConfig:
 
     policies: tuple[str, ...] = tuple(POLICIES)  # see stages/offload/policies.py
     ratios: tuple[float, ...] = (0.25, 0.375, 0.469, 0.5, 0.625)  # shares of all experts that fit on the GPU
-    machines: tuple[str, ...] = ("a6000-mixtral", "a100-mixtral", "laptop-mixtral")  # of offload.machines
+    # of offload.machines: claims rest on the first, on which every model is served; on the others one is
+    machines: tuple[str, ...] = ("a6000-mixtral", "a100-mixtral", "laptop-mixtral")
     layers: int = 32  # that a trace is stretched to; 0: as many as it has
     texts: int = 0  # of each trace, evenly spread over its domains; 0: all
     prompt_tokens: int = 256  # of each text, routed like the recorded ones
@@ -127,7 +128,6 @@ class OffloadConfig:
         0.25,
         0.469,
     )  # shares of experts on the GPU that quality is measured at
-    machine: str = "a6000-mixtral"  # of machines, that claims on rates are judged on
     timing: TimingConfig | None = None  # on a GPU; none: not timed
     traces: TraceConfig = field(default_factory=TraceConfig)  # of every model
     machines: dict[str, Machine] = field(default_factory=lambda: dict(MACHINES))  # by name

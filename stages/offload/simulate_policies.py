@@ -55,10 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--machines lacks {unknown[0]!r}, which --config names")
     if len(args.traces) != len(args.calibrations):
         raise InputError("--traces and --calibrations must name as many files, one pair a model")
+    pairs = list(zip(args.traces, args.calibrations, strict=True))
     cases = [
         (path, calibration, machine, ratio)
-        for path, calibration in zip(args.traces, args.calibrations, strict=True)
         for machine in config.machines
+        # claims rest on the first machine; the others show how far the first model's rates depend on it
+        for path, calibration in (pairs if machine == config.machines[0] else pairs[:1])
         for ratio in config.ratios
     ]
     progress = Progress(len(cases), "cases")

@@ -481,7 +481,6 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             for name, moe in settings.offload.models.items()
         ),
         ("offload.grid.machines", settings.offload.grid.machines, set(settings.offload.machines)),
-        ("offload.machine", (settings.offload.machine,), set(settings.offload.grid.machines)),
         (
             "offload.recorded",
             tuple(filter(None, [settings.offload.recorded])),

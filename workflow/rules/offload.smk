@@ -276,7 +276,7 @@ rule measure_offload:
         mem_mb=500,
         runtime=5,
     params:
-        machine=OFFLOAD.machine,
+        machine=OFFLOAD.grid.machines[0],
         code=code_of("offload.measure_offload"),
         env=env_of("main"),
     shell:
@@ -331,7 +331,7 @@ rule plot_offload:
         mem_mb=1000,
         runtime=5,
     params:
-        machine=OFFLOAD.machine,
+        machine=OFFLOAD.grid.machines[0],
         code=code_of("offload.plot_offload"),
         env=env_of("main"),
     shell:
