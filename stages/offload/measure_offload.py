@@ -179,7 +179,9 @@ def rate_claims(grid: pd.DataFrame) -> Iterator[Measurement]:
 
     yield over_seeds(
         "D14", break_even("daop-coded", there[-1]), unit="tokens", n=len(there),
-        controls={f"{p} at {r:.0%}": break_even(p, r).mean() for r in there for p in ("daop-coded", "daop", "daop-swap")},
+        controls={f"{p} at {r:.0%}": break_even(p, r).mean() for r in there for p in ("daop-coded", "daop", "daop-swap")}
+        | {f"{key} of daop-coded at {there[-1]:.0%}": rate("daop-coded", there[-1], key).mean()
+           for key in ("hit", "hit_kept", "prompt_ms", "prompt_ms_kept")},
     )  # fmt: skip
     if len(there) == 2:
         yield from published_rates(rate)

@@ -74,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
                 ratio,
                 ax,
             )
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
         save_figure(figure, args.policies)
         plt.close(figure)
 
@@ -125,7 +127,7 @@ def plot_hits(hits: pd.DataFrame, ax: Axes) -> None:
     ax.set(
         xlabel="experts on the GPU", ylabel="choices that are there (share)", ylim=(0, 1), title="hit rate"
     )
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
 
 def plot_skew(curves: list[pd.DataFrame], shares: pd.DataFrame, ax: Axes) -> None:
@@ -156,7 +158,11 @@ def plot_policies(rows: pd.DataFrame, limits: pd.DataFrame, ratio: float, ax: Ax
         rates = rows[rows["policy"] == name]["tokens_s"]
         ax.barh(at, rates.mean(), color=PALETTE[0] if POLICIES[name].exact else PALETTE[1], height=0.7)
         ax.plot(rates, np.full(len(rates), at), "k|", ms=8)
-        ax.text(rates.max(), at, f"  {rates.mean():.2f}", va="center", fontsize=8)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        ax.annotate(
+            f"{rates.mean():.2f}", (rates.max(), at), xytext=(6, 0), textcoords="offset points", va="center",
+            fontsize=8, bbox=box,
+        )  # fmt: skip
         if published := PUBLISHED_RATES.get((name, ratio)):
             ax.plot(published, at, "D", color=PUBLISHED, ms=6)
     for limit, style in LIMITS.items():
@@ -167,7 +173,6 @@ def plot_policies(rows: pd.DataFrame, limits: pd.DataFrame, ratio: float, ax: Ax
     ax.set(
         xscale="log", xlabel="tokens/s while decoding (modelled)", title=f"{ratio:.1%} of experts on the GPU"
     )
-    ax.legend(fontsize=7, loc="lower left")
 
 
 def plot_lengths(rows: pd.DataFrame, ax: Axes) -> pd.DataFrame:
@@ -216,7 +221,7 @@ def plot_pareto(grid: pd.DataFrame, quality: pd.DataFrame, ratios: list[float], 
         )  # fmt: skip
         for row in rows.itertuples():
             ax.annotate(
-                row.policy, (row.speed_over_fiddler, row.lost_nats), fontsize=7, xytext=(4, 4),
+                row.policy, (row.speed_over_fiddler, row.lost_nats), fontsize=7, xytext=(4, -10 if i else 4),
                 textcoords="offset points", color=PALETTE[i],
             )  # fmt: skip
     ax.axhline(0, color="k", lw=0.8)

@@ -10,6 +10,7 @@ of experts on the GPU and policy, means over texts:
 prompt_ms, decode_ms      prompt with its loads and swaps; one token after it
 tokens_s                  while decoding; tokens_s_N: an answer of N tokens with its prompt
 hit, loads, cpu_experts   share of the gates' choices that were on the GPU; a token's loads, and experts on the CPU
+hit_kept, prompt_ms_kept  where a text finds the experts as the text before left them, of the policies in KEPT
 of_resource_bound         share of the rate that the busier of GPU and CPU allows for the same placement (1: nothing left)
 beaten                    texts and tokens that ended sooner than a bound says, which must be 0
 tokens_kj                 of answers of the longest length, by the machine's declared powers
@@ -44,6 +45,10 @@ from stages.offload.simulation import Calibration, Served, serve
 from stages.offload.traces import RoutingTrace, read_trace, seed_of
 
 Array = np.ndarray
+KEPT = (
+    "daop-coded",
+    "daop",
+)  # also served without the calibrated placement for each text, as their authors' code does
 ROUNDING_MS = 1e-6  # sums of many floats may differ by so much
 
 
@@ -71,14 +76,19 @@ def main(argv: list[str] | None = None) -> None:
             trace = trace.of(np.linspace(0, len(trace.logits) - 1, config.texts).astype(int))
         if config.layers:
             trace, known = trace.stretched(config.layers), known.stretched(config.layers)
+        calibrated = Calibration.of(known)
         beside = {"seed": seed_of(path), "machine": machine, "ratio": ratio}
         for name in config.policies:
-            served = serve(
-                trace, POLICIES[name], machines[machine], ratio=ratio, calibration=Calibration.of(known),
-                prompt_tokens=config.prompt_tokens,
-            )  # fmt: skip
-            row = summary(list(served), POLICIES[name], machines[machine], trace, config)
-            grid.append(beside | {"policy": name} | row)
+            for reset in (True, False) if name in KEPT else (True,):
+                texts = serve(
+                    trace, POLICIES[name], machines[machine], ratio=ratio, calibration=calibrated,
+                    prompt_tokens=config.prompt_tokens, reset=reset,
+                )  # fmt: skip
+                row = summary(list(texts), POLICIES[name], machines[machine], trace, config)
+                if reset:
+                    grid.append(beside | {"policy": name} | row)
+                else:
+                    grid[-1] |= {"hit_kept": row["hit"], "prompt_ms_kept": row["prompt_ms"]}
         limits += [beside | row for row in limits_of(trace, known, machines[machine], ratio)]
         progress.advance(note=f"{machine} {ratio}")
     for rows, target in ((grid, args.table), (limits, args.limits)):

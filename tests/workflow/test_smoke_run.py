@@ -201,6 +201,13 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
             "VIEWS = 32",
             {"expand_set": 3, **BELOW_EXPANSION, **BELOW_MEASUREMENTS},
         ),
+        # policies are served again; the model, its traces and what they say of routing are not
+        (
+            "config/smoke.yaml",
+            "answer_tokens: [32, 512]",
+            "answer_tokens: [64, 512]",
+            {"simulate_policies": 1, "measure_offload": 1, "plot_offload": 1, **BELOW_MEASUREMENTS},
+        ),
         (
             "config/smoke.yaml",
             "rerendered_frames: 1",
