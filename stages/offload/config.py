@@ -59,14 +59,8 @@ class GridConfig:
     layers: int = 32  # that a trace is stretched to; 0: as many as it has
     texts: int = 0  # of each trace, evenly spread over its domains; 0: all
     prompt_tokens: int = 256  # of each text, routed like the recorded ones
-    answer_tokens: tuple[int, ...] = (
-        32,
-        64,
-        128,
-        256,
-        512,
-        1024,
-    )  # after which rates include prompt and swaps
+    # after which rates include prompt and swaps
+    answer_tokens: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.policies if name not in POLICIES]:
@@ -118,16 +112,12 @@ class OffloadConfig:
     """Section `offload` of the configuration."""
 
     models: dict[str, MoeConfig] = field(default_factory=dict)  # by name
-    converted: dict[str, str] = field(
-        default_factory=dict
-    )  # name -> environment variable of a transformers folder
-    recorded: str = (
-        ""  # folder in results/recorded whose models' routing is studied; empty: that of the own models
-    )
-    quality_ratios: tuple[float, ...] = (
-        0.25,
-        0.469,
-    )  # shares of experts on the GPU that quality is measured at
+    # name: environment variable of a folder of transformers
+    converted: dict[str, str] = field(default_factory=dict)
+    # folder in results/recorded whose models' routing is studied; empty: that of the own models
+    recorded: str = ""
+    # shares of experts on the GPU that quality is measured at
+    quality_ratios: tuple[float, ...] = (0.25, 0.469)
     timing: TimingConfig | None = None  # on a GPU; none: not timed
     traces: TraceConfig = field(default_factory=TraceConfig)  # of every model
     machines: dict[str, Machine] = field(default_factory=lambda: dict(MACHINES))  # by name

@@ -15,9 +15,8 @@ class Machine:
     pinned_ms: float  # to bring an expert from pinned memory
     pageable_ms: float  # from pageable memory, as `.to()` of the public code does
     send_ms: float = 0.02  # activations to the CPU and back
-    attend_token_ms: float = (
-        0.001  # of each token where there are so many that products, not weights, take the time
-    )
+    # of each token where there are so many that products, not weights, take the time
+    attend_token_ms: float = 0.001
     gpu_token_ms: float = 0.0045  # likewise, an expert on the GPU
     cpu_token_ms: float = 0.35  # likewise, on the CPU
     gpu_active_w: float = 230.0  # while it computes or copies

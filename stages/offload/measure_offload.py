@@ -160,6 +160,8 @@ def rate_claims(grid: pd.DataFrame) -> Iterator[Measurement]:
     yield over_seeds(
         "D12b", pd.concat(verified.values(), axis=1).min(axis=1), unit="1", n=len(three),
         controls={f"at {r:.0%} on the GPU": s.mean() for r, s in verified.items()}
+        | {f"with the oracle's prediction at {r:.0%}":
+           (rate("daop-verified, oracle", r) / rate("fiddler", r) - 1).mean() for r in three}
         | {f"placement alone at {r:.0%}": (rate("daop-swap", r) / rate("fiddler", r) - 1).mean() for r in three},
     )  # fmt: skip
     shrinks = {r: rate("lru", r) / rate("lru-pageable", r) for r in there}

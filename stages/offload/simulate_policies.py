@@ -42,13 +42,14 @@ from stages.offload.placement import (
 )
 from stages.offload.policies import ON_CPU, POLICIES, Policy
 from stages.offload.simulation import Calibration, Served, serve
-from stages.offload.traces import RoutingTrace, read_trace, seed_of
+from stages.offload.traces import PREDICTORS, RoutingTrace, read_trace, seed_of
 
 Array = np.ndarray
 KEPT = (
     "daop-coded",
     "daop",
 )  # also served without the calibrated placement for each text, as their authors' code does
+FORESIGHTED = ("lru-look-ahead", "daop-verified")  # also with other predictors: rows "policy, predictor"
 ROUNDING_MS = 1e-6  # sums of many floats may differ by so much
 
 
@@ -89,6 +90,13 @@ def main(argv: list[str] | None = None) -> None:
                     grid.append(beside | {"policy": name} | row)
                 else:
                     grid[-1] |= {"hit_kept": row["hit"], "prompt_ms_kept": row["prompt_ms"]}
+            for predictor in PREDICTORS[1:] if name in FORESIGHTED else ():
+                texts = serve(
+                    trace.foreseen_by(predictor, calibrated.counts), POLICIES[name], machines[machine], ratio=ratio,
+                    calibration=calibrated, prompt_tokens=config.prompt_tokens,
+                )  # fmt: skip
+                row = summary(list(texts), POLICIES[name], machines[machine], trace, config)
+                grid.append(beside | {"policy": f"{name}, {predictor}"} | row)
         limits += [beside | row for row in limits_of(trace, known, machines[machine], ratio)]
         progress.advance(note=f"{machine} {ratio}")
     for rows, target in ((grid, args.table), (limits, args.limits)):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from stages.lib.core.errors import InputError
 from stages.offload.routing import counts_of
 
 Array = np.ndarray
+PREDICTORS = ("next_gate", "previous_token", "frequency", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +63,27 @@ class RoutingTrace:
 
     def of(self, texts: Array) -> "RoutingTrace":
         """Some of the texts, by index or mask."""
-        return RoutingTrace(
-            prompt=self.prompt[texts],
-            logits=self.logits[texts],
-            ahead=self.ahead[texts],
-            domain=self.domain[texts],
-            domains=self.domains,
-            top_k=self.top_k,
-            prefill=self.prefill,
-        )
+        one_each = ("prompt", "logits", "ahead", "domain")
+        return replace(self, **{key: getattr(self, key)[texts] for key in one_each})
+
+    def foreseen_by(self, predictor: str, counts: Array) -> "RoutingTrace":
+        """The same routing with another prediction in `ahead`; counts (layers, experts) of calibration.
+
+        next_gate as recorded; previous_token: what the layer's gate said of it; frequency: the most used of calibration;
+        oracle: what the gate will say. Raises InputError for another name.
+        """
+        below = np.zeros_like(self.ahead)
+        if predictor == "next_gate":
+            below = self.ahead
+        elif predictor == "previous_token":
+            below[:, 1:, :-1] = self.logits[:, :-1, 1:]
+        elif predictor == "frequency":
+            below[:, :, :-1] = np.log(np.maximum(counts[1:], 0.5))
+        elif predictor == "oracle":
+            below[:, :, :-1] = self.logits[:, :, 1:]
+        else:
+            raise InputError(f"there is no predictor {predictor!r}: choose from {', '.join(PREDICTORS)}")
+        return replace(self, ahead=below)
 
     def stretched(self, layers: int) -> "RoutingTrace":
         """As if from a model of `layers` layers: each takes the routing of the layer at its share of the depth.
@@ -89,15 +102,7 @@ class RoutingTrace:
         ahead[:, :, :-1][:, :, predicted] = self.ahead[
             :, token[:, 1:][:, predicted], source[1:][predicted] - 1
         ]
-        return RoutingTrace(
-            prompt=self.prompt[:, source],
-            logits=self.logits[:, token, source],
-            ahead=ahead,
-            domain=self.domain,
-            domains=self.domains,
-            top_k=self.top_k,
-            prefill=self.prefill,
-        )
+        return replace(self, prompt=self.prompt[:, source], logits=self.logits[:, token, source], ahead=ahead)
 
 
 def top_experts(logits: Array, top_k: int) -> Array:

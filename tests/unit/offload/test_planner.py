@@ -5,6 +5,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from stages.lib.core.errors import InputError
 from stages.offload.bounds import all_resident_ms, resource_ms, unpredicted_ms
 from stages.offload.machines import MACHINES, Machine, costs_of
 from stages.offload.operations import (
@@ -261,3 +262,24 @@ def test_a_stretched_trace_keeps_each_layers_routing_and_its_predictions():
         for layer in range(1, LAYERS)
     ]
     np.testing.assert_allclose(recall, np.repeat(own, 4))
+
+
+def test_predictors_foresee_what_they_say():
+    trace = drawn_trace(1)
+    counts = trace.decode_counts().sum(0)
+    chosen = trace.chosen()
+    oracle = trace.foreseen_by("oracle", counts)
+    np.testing.assert_array_equal(top_experts(oracle.ahead, 2)[:, :, :-1], chosen[:, :, 1:])
+    previous = trace.foreseen_by("previous_token", counts)
+    np.testing.assert_array_equal(top_experts(previous.ahead, 2)[:, 1:, :-1], chosen[:, :-1, 1:])
+    frequency = trace.foreseen_by("frequency", counts)
+    np.testing.assert_array_equal(
+        top_experts(frequency.ahead, 2)[0, 0, :-1], top_experts(counts.astype(float), 2)[1:]
+    )
+    # with the oracle, what is verified is always right: nothing is computed for nothing
+    for text, served in enumerate(
+        serve(oracle, POLICIES["daop-verified"], SLOW, ratio=0.4, calibration=Calibration.of(trace))
+    ):
+        assert served.cpu_experts == served.missing.sum(), text
+    with pytest.raises(InputError, match="no predictor 'tea leaves'"):
+        trace.foreseen_by("tea leaves", counts)
