@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import fcntl
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from front.environments import ROOT, SetupError, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
-BENCHES = ("bench_quantiser", "bench_sparse", "bench_networks", "bench_static_timing", "bench_systolic")
+_HELD = []  # descriptor of the lock of the run that is at work, which what it starts holds too
 SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware", "render"]}
 
 
@@ -47,10 +48,11 @@ def run(args):
     start = time.monotonic()
     if {"bench", "judge"} & set(names):
         set_up(["oracles"], args.torch)
-    code = _preflight(args.scale)
-    if code:
-        return code
-    code = _snakemake(args.scale, names, args.extra, cores=args.jobs, device=args.device)
+    with _only_run():
+        code = _preflight(args.scale)
+        if code:
+            return code
+        code = _snakemake(args.scale, names, args.extra, cores=args.jobs, device=args.device)
     results = ROOT / "results" / args.scale
     if code:
         print(
@@ -121,9 +123,10 @@ def report(args):
     """The page of verdicts, and Snakemake's own report with the parameters and code behind every figure."""
     set_up(["main"])
     folder = f"results/{args.scale}"
-    code = _snakemake(args.scale, [f"{folder}/report.html"], []) or _snakemake(
-        args.scale, [], ["--report", f"{folder}/workflow.html"]
-    )
+    with _only_run():
+        code = _snakemake(args.scale, [f"{folder}/report.html"], []) or _snakemake(
+            args.scale, [], ["--report", f"{folder}/workflow.html"]
+        )
     if not code:
         print(f"{folder}/report.html\n{folder}/workflow.html")
     return code
@@ -131,7 +134,9 @@ def report(args):
 
 def bench(args):
     set_up(["main", "oracles", "hardware"])
-    code = _preflight(args.scale) or _snakemake(args.scale, ["bench"], ["--forcerun", *BENCHES])
+    again = [rule for rule in _rules() if rule.startswith("bench_")]
+    with _only_run():
+        code = _preflight(args.scale) or _snakemake(args.scale, ["bench"], ["--forcerun", *again])
     for file in sorted((ROOT / "results" / args.scale / "bench").glob("*.json")) if not code else []:
         for line in json.loads(file.read_text()):
             low, high = min(line["ratio_runs"]), max(line["ratio_runs"])
@@ -235,16 +240,20 @@ def _suite(text):
 
 def _check_targets(targets):
     """Targets that are neither a rule nor a file's path get the nearest rule's name."""
-    text = "\n".join(
-        file.read_text() for file in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
-    )
-    rules = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
+    rules = _rules()
     for target in targets:
         if target not in rules and "/" not in target:
             near = difflib.get_close_matches(target, rules, n=1)
             hint = f"did you mean {near[0]}?" if near else "see the table in README.md"
             raise UserError(f"there is no target {target!r}; {hint}")
     return targets
+
+
+def _rules():
+    """Names of all rules."""
+    files = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
+    text = "\n".join(file.read_text() for file in files)
+    return re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
 
 
 def _preflight(scale):
@@ -254,8 +263,39 @@ def _preflight(scale):
 def _snakemake(scale, targets, extra, cores=None, device="auto"):
     command = ["-m", "snakemake", "--cores", str(cores or os.cpu_count() or 1), *extra]
     logs = [ROOT / "results" / scale / "logs", ROOT / "data" / "logs"]
+    settings = ["--config", f"scale={scale}", f"device={device}"]
+    if any((ROOT / ".snakemake" / "locks").glob("*")):
+        # this run has the folder to itself, so the one that locked these files was killed
+        print("the run before this one was killed; going on where it stopped", file=sys.stderr)
+        code = _run([_tool("python"), "-m", "snakemake", "--unlock", *settings], quiet=True)
+        if code:
+            return code
     with _progress_of(logs):
-        return _python(*command, "--config", f"scale={scale}", f"device={device}", "--", *targets)
+        return _python(*command, *settings, "--", *targets)
+
+
+@contextlib.contextmanager
+def _only_run():
+    """Hold this folder for one run, until this process and the Snakemake that it starts have ended, however they end."""
+    path = ROOT / ".snakemake" / "repro.lock"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UserError(
+                f"another run works in this folder ({file.read().strip() or 'unknown process'});"
+                " wait for it, or run in a clone of your own"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, since {time.strftime('%H:%M')}")
+        file.flush()
+        _HELD.append(file.fileno())
+        try:
+            yield
+        finally:
+            _HELD.clear()
 
 
 @contextlib.contextmanager
@@ -310,8 +350,16 @@ def _python(*arguments):
     return _run([_tool("python"), *arguments])
 
 
-def _run(command):
-    return subprocess.run(command, cwd=ROOT, env=_environ()).returncode
+def _run(command, quiet=False):
+    """The exit code; `quiet` shows what was said only where it is not 0."""
+    if not quiet:
+        return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD).returncode
+    done = subprocess.run(
+        command, cwd=ROOT, env=_environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+    return done.returncode
 
 
 def _tool(name):

@@ -451,6 +451,7 @@ rule bench:
     input:
         f"results/{SCALE}/bench/quantiser.json",
         f"results/{SCALE}/bench/networks.json",
+        f"results/{SCALE}/bench/offload.json",
         f"results/{SCALE}/bench/replay.json",
         f"results/{SCALE}/bench/sparse.json",
         f"results/{SCALE}/bench/static_timing.json",
