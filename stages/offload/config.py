@@ -76,13 +76,14 @@ class EmulationConfig:
 
     policies: tuple[str, ...] = ("on-demand", "lru", "fiddler", "daop")  # see stages/offload/policies.py
     ratio: float = 0.469  # share of all experts that fit on the GPU
-    texts: int = 5  # of the trace, evenly spread
+    texts: int = 5  # of the trace, evenly spread; 0: none, nothing is emulated
     tokens: int = 3  # after the prompt
     repeats: int = 5  # of each list; the median counts
     attend_ms: float = 6.0  # attention and router
     gpu_expert_ms: float = 6.0  # one expert on the GPU's thread
     cpu_expert_ms: float = 12.0  # one expert on the CPU's thread
     load_ms: float = 15.0  # to bring one expert
+    token_ms: float = 0.12  # of each token of a prompt, where that is more than the times above
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.policies if name not in POLICIES]:

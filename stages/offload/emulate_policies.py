@@ -65,16 +65,10 @@ def runs(
 ) -> Iterator[dict[str, Any]]:
     """Rows policy, text, repeat, simulated_ms, emulated_ms, overruns, out_of_order, pairs."""
     costs = Costs(
-        config.attend_ms,
-        0,
-        config.gpu_expert_ms,
-        0,
-        config.cpu_expert_ms,
-        0,
-        config.load_ms,
-        config.load_ms,
-        0,
-    )
+        attend_ms=config.attend_ms, attend_token_ms=config.token_ms, gpu_expert_ms=config.gpu_expert_ms,
+        gpu_token_ms=config.token_ms, cpu_expert_ms=config.cpu_expert_ms, cpu_token_ms=config.token_ms,
+        load_ms=config.load_ms, evict_ms=config.load_ms, send_ms=0,
+    )  # fmt: skip
     texts = np.linspace(0, len(trace.logits) - 1, config.texts).astype(int)
     progress = Progress(len(config.policies) * len(texts) * config.repeats, "runs")
     cases = [(policy, int(text), False) for policy in config.policies for text in texts]
