@@ -33,7 +33,7 @@ from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
 from stages.offload.record_traces import sequences
 from stages.offload.simulation import Calibration, room_for
-from stages.offload.store import ExpertStore
+from stages.offload.store import ExpertStore, flat_experts_
 from stages.offload.traces import RoutingTrace, read_trace
 
 Array = np.ndarray
@@ -70,6 +70,7 @@ def runs(
         load_ms=config.load_ms, evict_ms=config.load_ms, send_ms=0,
     )  # fmt: skip
     texts = np.linspace(0, len(trace.logits) - 1, config.texts).astype(int)
+    buffers = flat_experts_(model)
     progress = Progress(len(config.policies) * len(texts) * config.repeats, "runs")
     cases = [(policy, int(text), False) for policy in config.policies for text in texts]
     # the control: the same list with nothing to wait for
@@ -80,7 +81,7 @@ def runs(
             ops.first[:] = 0
         floors = np.array([duration_ms(costs, ops.kind[i], ops.tokens[i]) for i in range(ops.size[0])])
         for repeat in range(1 if free else config.repeats):
-            store = ExpertStore(model, resident, device=torch.device("cpu"))
+            store = ExpertStore(model, buffers, resident, device=torch.device("cpu"))
             window = windows[text, : trace.prefill + config.tokens]
             read = (
                 Unordered(model, store, window, prompt=trace.prefill)

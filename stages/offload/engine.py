@@ -88,7 +88,7 @@ class ReadText:
         for row in before:
             # the prompt's outputs are weighted already, each token of it by its own share
             share = 1.0 if ops.token[row] == PREFILL else float(ops.share[row])
-            total += share * self.outputs.pop(row).view_as(total)
+            total += share * self.outputs.pop(row).to(total.device).view_as(total)
         token, layer = int(ops.token[before[0]]), int(ops.layer[before[0]])
         moe = self.model.layers[layer].moe
         if hasattr(moe, "shared"):
@@ -102,18 +102,22 @@ class ReadText:
         self.logits.append(self.model.read_out(self.x[0, -1]))
 
     def run_expert(self, ops: Operations, row: int, layer: int, expert: int, *, on_gpu: bool) -> None:
-        """The expert's output for one token; for the prompt weighted, and 0 where tokens did not choose it."""
+        """The expert's output for one token; for the prompt weighted, and 0 where tokens did not choose it.
+
+        It stays where it was computed: whoever adds it up fetches it, so that each stream owns what it makes.
+        """
         token = int(ops.token[row])
         h = self.inputs[token, layer - int(ops.stale[row])]
         device = self.store.device if on_gpu else torch.device("cpu")
+        h = h.to(device)
         if token != PREFILL:
-            out = self.store.run(layer, expert, h.to(device), on_gpu=on_gpu).to(h.device)
-            self.outputs[row] = out
+            self.outputs[row] = self.store.run(layer, expert, h, on_gpu=on_gpu)
             return
         choice = self.choices[layer]
-        rows, rank = (choice.experts == expert).nonzero(as_tuple=True)
-        out = self.store.run(layer, expert, h[rows].to(device), on_gpu=on_gpu).to(h.device)
-        self.outputs[row] = torch.zeros_like(h).index_add_(0, rows, out * choice.shares[rows, rank, None])
+        rows, rank = (choice.experts.to(device) == expert).nonzero(as_tuple=True)
+        out = self.store.run(layer, expert, h[rows], on_gpu=on_gpu)
+        weighted = out * choice.shares.to(device)[rows, rank, None]
+        self.outputs[row] = torch.zeros_like(h).index_add_(0, rows, weighted.to(h.dtype))
 
 
 def needs_of(ops: Operations, row: int) -> Array:
@@ -143,14 +147,17 @@ def decode(
             choice = read.attend(layer, token, before, ops)
             if token == PREFILL:
                 counts = torch.bincount(choice.experts.flatten(), minlength=experts)
-                plan_prompt_layer(ops, state, rules, costs, layer, counts.numpy())
+                plan_prompt_layer(ops, state, rules, costs, layer, counts.cpu().numpy())
             else:
                 ahead = torch.zeros(experts)
                 if layer + 1 < len(layers):
                     ahead = layers[layer + 1].moe.router(read.inputs[token, layer])[0].float()
+                chosen, shares, logits, foreseen = (
+                    t.cpu().numpy()
+                    for t in (choice.experts[0], choice.shares[0], choice.logits[0].float(), ahead)
+                )
                 plan_token_layer(
-                    ops, state, rules, costs, layer, token, choice.experts[0].numpy(), choice.shares[0].numpy(),
-                    choice.logits[0].float().numpy(), ahead.numpy(),
+                    ops, state, rules, costs, layer, token, chosen, shares, logits, foreseen
                 )  # fmt: skip
             for row in range(planned, int(ops.size[0])):
                 if ops.kind[row] != ATTEND:

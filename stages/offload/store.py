@@ -1,37 +1,52 @@
 """Where experts lie: each in one flat buffer of CPU memory, and copies of some in places on the GPU."""
 
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.lib.core.errors import InputError
 from stages.lib.nets.moe import MoeLM
 
 Array = np.ndarray
 
 
-class ExpertStore:
-    """The experts of a model as [gate | up | down], and a table of the places on the GPU.
+def flat_experts_(model: MoeLM) -> dict[tuple[int, int], Tensor]:
+    """(layer, expert): [gate | up | down] in one buffer of CPU memory, where the model's own weights lie from now on."""
+    found = {}
+    for layer, block in enumerate(model.layers):
+        for e, expert in enumerate(block.moe.experts):
+            weights = [expert.gate.weight, expert.up.weight, expert.down.weight]
+            buffer = torch.cat([w.detach().flatten() for w in weights])
+            for weight, part in zip(weights, buffer.view(3, -1), strict=True):
+                weight.data = part.view_as(weight)
+            found[layer, e] = buffer
+    return found
 
-    device  the GPU; "cpu" emulates one with places in CPU memory, to which weights are really copied
-    pinned  CPU buffers in page-locked memory, from which copies need not be waited for (CUDA alone)
+
+def pin_(buffers: Iterable[Tensor]) -> None:
+    """Lock pages where they are, so that copies to the GPU need no staging: a copy would need as much memory again."""
+    for buffer in buffers:
+        if code := int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), buffer.nbytes, 0)):
+            raise InputError(f"{buffer.nbytes} bytes could not be locked in memory (CUDA error {code})")
+
+
+class ExpertStore:
+    """Experts in CPU memory, and a table of the places on the GPU.
+
+    buffers  as `flat_experts_` makes them
+    device   the GPU; "cpu" emulates one with places in CPU memory, to which weights are really copied
     """
 
-    def __init__(self, model: MoeLM, resident: Array, *, device: torch.device, pinned: bool = True) -> None:
+    def __init__(
+        self, model: MoeLM, buffers: dict[tuple[int, int], Tensor], resident: Array, *, device: torch.device
+    ) -> None:
         moe = model.layers[0].moe
         self.hidden, self.width = moe.experts[0].gate.weight.shape
-        self.device = device
-        self.cpu = {
-            (layer, e): torch.cat(
-                [w.detach().flatten() for w in (expert.gate.weight, expert.up.weight, expert.down.weight)]
-            )
-            for layer, block in enumerate(model.layers)
-            for e, expert in enumerate(block.moe.experts)
-        }
-        if pinned and device.type == "cuda":
-            self.cpu = {key: buffer.pin_memory() for key, buffer in self.cpu.items()}
+        self.device, self.cpu = device, buffers
         self.places: dict[tuple[int, int], Tensor] = {}
         for layer, e in zip(*np.nonzero(resident), strict=True):
             self.places[int(layer), int(e)] = self.cpu[int(layer), int(e)].to(device, copy=True)

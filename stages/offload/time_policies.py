@@ -29,7 +29,7 @@ from stages.offload.placement import place, slots_of
 from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
 from stages.offload.simulation import Calibration, room_for
-from stages.offload.store import ExpertStore
+from stages.offload.store import ExpertStore, flat_experts_, pin_
 from stages.offload.traces import RoutingTrace, read_trace
 
 
@@ -48,11 +48,21 @@ def main(argv: list[str] | None = None) -> None:
 
 def drawn_model(config: TimingConfig, trace: RoutingTrace, device: torch.device) -> MoeLM:
     """All but the experts on the device; every expert has memory of its own, as caches would notice if it had not."""
-    torch.manual_seed(0)
-    model = MoeLM(
-        vocabulary=1000, width=config.width, layers=config.layers, heads=config.heads, kv_heads=config.kv_heads,
-        expert_width=config.expert_width, experts=trace.experts, top_k=trace.top_k,
-    ).to(torch.bfloat16 if device.type == "cuda" else torch.float32)  # fmt: skip
+    with torch.device("meta"):
+        model = MoeLM(
+            vocabulary=1000, width=config.width, layers=config.layers, heads=config.heads, kv_heads=config.kv_heads,
+            expert_width=config.expert_width, experts=trace.experts, top_k=trace.top_k,
+        ).to(torch.bfloat16 if device.type == "cuda" else torch.float32)  # fmt: skip
+    model = model.to_empty(device="cpu")
+    # one draw for all weights of a shape: tens of billions of numbers would take longer than what is measured
+    chance, drawn = torch.Generator().manual_seed(0), {}
+    for parameter in model.parameters():
+        if parameter.shape not in drawn:
+            normal = 0.02 * torch.randn(parameter.shape, generator=chance)
+            drawn[parameter.shape] = (normal if parameter.ndim > 1 else torch.ones(parameter.shape)).to(
+                parameter.dtype
+            )
+        parameter.data.copy_(drawn[parameter.shape])
     for name, module in model.named_children():
         if name != "layers":
             module.to(device)
@@ -73,8 +83,14 @@ def timed(
     )
     costs = costs_of(MACHINES[config.machine], pinned=True)
     first = slice(config.tokens)
-    for name in config.policies:
+    buffers = flat_experts_(model)
+    pinned = False
+    # pageable ones first: pages are locked once, for all that come after
+    for name in sorted(config.policies, key=lambda name: POLICIES[name].pinned):
         policy = POLICIES[name]
+        if policy.pinned and not pinned and device.type == "cuda":
+            pin_(buffers.values())
+            pinned = True
         for ratio in config.ratios:
             resident = place(
                 policy.placement, calibration.counts, slots_of(ratio, trace.layers, trace.experts)
@@ -85,7 +101,7 @@ def timed(
                     ops, state, policy.rules(trace.layers), costs, trace.prompt[0], trace.chosen()[0, first],
                     trace.shares()[0, first], trace.logits[0, first], trace.ahead[0, first], calibration.texts,
                 )  # fmt: skip
-                store = ExpertStore(model, resident, device=device, pinned=policy.pinned)
+                store = ExpertStore(model, buffers, resident, device=device)
                 read = ReadText(model, store, tokens, prompt=config.prompt_tokens)
                 found = run_streams(read, ops, cpu_threads=1)
                 n = int(ops.size[0])

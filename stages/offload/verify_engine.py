@@ -28,7 +28,7 @@ from stages.offload.placement import place, slots_of
 from stages.offload.policies import POLICIES
 from stages.offload.record_traces import sequences
 from stages.offload.simulation import Calibration, room_for
-from stages.offload.store import ExpertStore
+from stages.offload.store import ExpertStore, flat_experts_
 from stages.offload.traces import RoutingTrace, read_trace
 
 TOLERANCE = 1e-5  # by the largest logit of the token: sums of the same products in another order
@@ -82,6 +82,7 @@ def logit_differences(
 ) -> dict[str, Tensor]:
     """By policy, (texts, answer + 1): `difference` of each token's logits to those of the plain model."""
     calibration = Calibration.of(known)
+    buffers = flat_experts_(model)
     plain = [model(window[None])[0, prompt - 1 :] for window in windows]
     progress = Progress(len(POLICIES), "policies")
     found = {}
@@ -89,7 +90,7 @@ def logit_differences(
         resident = place(policy.placement, calibration.counts, slots_of(ratio, known.layers, known.experts))
         rows = []
         for window, judge in zip(windows, plain, strict=True):
-            store = ExpertStore(model, resident, device=torch.device("cpu"))
+            store = ExpertStore(model, buffers, resident, device=torch.device("cpu"))
             read = ReadText(model, store, window, prompt=prompt)
             costs = costs_of(MACHINE, pinned=policy.pinned)
             ours = decode(read, policy, costs, calibration, resident, room_for(known, len(window)))

@@ -1,11 +1,16 @@
 """The engine's logits against the plain model's, whoever carries its operations out; quality against the engine."""
 
+import copy
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
 from stages.lib.nets.moe import KeyValueCache
+from stages.offload import time_policies
 from stages.offload.emulate_policies import out_of_order
 from stages.offload.engine import ReadText, decode, run_streams, run_threads
 from stages.offload.machines import MACHINES, Costs, costs_of
@@ -15,7 +20,8 @@ from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
 from stages.offload.quality import Approximation, answer_losses, approximations
 from stages.offload.simulation import Calibration, room_for
-from stages.offload.store import ExpertStore
+from stages.offload.store import ExpertStore, flat_experts_
+from stages.offload.traces import write_trace
 
 PROMPT = 12
 CPU = torch.device("cpu")
@@ -32,7 +38,10 @@ def live(small, name, text=0, ratio=0.5):
     policy = POLICIES[name]
     resident = placed(small, policy, ratio)
     read = ReadText(
-        small.model, ExpertStore(small.model, resident, device=CPU), small.windows[text], prompt=PROMPT
+        small.model,
+        ExpertStore(small.model, flat_experts_(small.model), resident, device=CPU),
+        small.windows[text],
+        prompt=PROMPT,
     )
     return decode(read, policy, COSTS, Calibration.of(small.known), resident, room_for(small.trace))
 
@@ -70,7 +79,10 @@ def replayed(small, name, costs, text=0, ratio=0.5):
         trace.logits[text], trace.ahead[text], Calibration.of(small.known).texts,
     )  # fmt: skip
     read = ReadText(
-        small.model, ExpertStore(small.model, resident, device=CPU), small.windows[text], prompt=PROMPT
+        small.model,
+        ExpertStore(small.model, flat_experts_(small.model), resident, device=CPU),
+        small.windows[text],
+        prompt=PROMPT,
     )
     return ops, read
 
@@ -89,6 +101,38 @@ def test_lists_from_recorded_routing_give_the_same_logits_on_threads_and_streams
         carry_out(read, ops)
         # the list ends with the last token's experts; nobody asks for what follows it
         torch.testing.assert_close(torch.stack(read.logits), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_runs_on_streams(small):
+    model = copy.deepcopy(small.model).to(torch.bfloat16)
+    ops, _ = replayed(small, "hybrimoe", COSTS)
+    resident = placed(small, POLICIES["hybrimoe"])
+    read = ReadText(
+        model, ExpertStore(model, flat_experts_(model), resident, device=CPU), small.windows[0], prompt=PROMPT
+    )
+    run_streams(read, ops)
+    found = torch.stack(read.logits)
+    assert found.dtype == torch.bfloat16
+    # eight bits of mantissa: near the float32 model's logits, whose deviation is about 2
+    assert (found.float() - plain(small)[:-1]).abs().mean() < 0.1
+
+
+def test_policies_are_timed_without_a_gpu_too(small, tmp_path):
+    for name, trace in (("test", small.trace), ("valid", small.known)):
+        write_trace(tmp_path / f"{name}.npz", trace)
+    config = {
+        "policies": ["daop", "lru-pageable"], "ratios": [0.5], "width": 32, "expert_width": 48, "layers": 6, "heads": 4,
+        "kv_heads": 2, "prompt_tokens": 9, "tokens": 4, "repeats": 2, "cpu_threads": 1,
+    }  # fmt: skip
+    time_policies.main([
+        "--trace", str(tmp_path / "test.npz"), "--calibration", str(tmp_path / "valid.npz"), "--device", "cpu",
+        "--config", json.dumps(config), "--table", str(tmp_path / "timed.csv"),
+    ])  # fmt: skip
+    table = pd.read_csv(tmp_path / "timed.csv")
+    # pages that are locked cannot be had back, so pageable copies come first
+    assert table["policy"].tolist() == ["lru-pageable"] * 2 + ["daop"] * 2
+    assert (table[["prompt_ms", "decode_ms"]] > 0).all(axis=None)
+    assert table["expert_mb"].iloc[0] == pytest.approx(3 * 32 * 48 * 4 / 1e6)
 
 
 def test_threads_keep_the_order_of_the_timeline_and_without_dependencies_do_not(small):
