@@ -292,7 +292,7 @@ def test_a_killed_run_is_taken_up_and_a_second_one_is_told_of_the_first(finished
     table = finished.root / "results/smoke/daop/tables/grid.csv"
     before = table.read_bytes()
     table.unlink()
-    command = [finished.root / "repro", "run", "--scale", "smoke", "daop"]
+    command = [finished.root / "repro", "run", "--scale", "smoke", str(table.relative_to(finished.root))]
     environ = os.environ | {"PYTHONPATH": str(finished.root)}
     # a group of its own, so that the kill takes the jobs with it
     first = subprocess.Popen(
