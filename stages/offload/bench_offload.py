@@ -8,6 +8,7 @@ The peer walks the same list with the same rules in the interpreter; that both f
 import argparse
 from dataclasses import asdict
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -25,9 +26,8 @@ from stages.offload.operations import (
     timeline,
 )
 from stages.offload.placement import place, slots_of
-from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
-from stages.offload.simulation import room_for
+from stages.offload.simulation import plan
 from stages.offload.traces import RoutingTrace
 
 RUNS = 5
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     trace = drawn_trace()
     costs = costs_of(MACHINES["a6000-mixtral"], pinned=True)
-    device = device_record(threads=1, versions={"numba": numba_version()})
+    device = device_record(threads=1, versions={"numba": numba.__version__})
     comparisons = []
     for name in ("fiddler", "lru", "daop"):
         ops = planned(trace, name, costs)
@@ -63,12 +63,6 @@ def main(argv: list[str] | None = None) -> None:
         pd.DataFrame([asdict(c) for c in comparisons]).drop(columns="device").to_csv(temporary, index=False)
 
 
-def numba_version() -> str:
-    import numba
-
-    return str(numba.__version__)
-
-
 def drawn_trace() -> RoutingTrace:
     """One text with drawn logits: speed does not depend on what they are."""
     chance = generator(0, "bench")
@@ -83,12 +77,7 @@ def drawn_trace() -> RoutingTrace:
 def planned(trace: RoutingTrace, name: str, costs: Costs) -> Operations:
     policy = POLICIES[name]
     resident = place(policy.placement, trace.prompt[0], slots_of(0.469, LAYERS, EXPERTS))
-    ops, state = room_for(trace), new_state(resident, tokens=TOKENS, top_k=trace.top_k)
-    plan_text(
-        ops, state, policy.rules(LAYERS), costs, trace.prompt[0], trace.chosen()[0], trace.shares()[0],
-        trace.logits[0], trace.ahead[0], np.zeros((1, LAYERS, EXPERTS)),
-    )  # fmt: skip
-    return ops
+    return plan(trace, 0, policy, costs, resident, past=np.zeros((1, LAYERS, EXPERTS)))[0]
 
 
 def plain_timeline(ops: Operations, costs: Costs) -> np.ndarray:

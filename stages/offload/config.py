@@ -63,8 +63,7 @@ class GridConfig:
     answer_tokens: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.policies if name not in POLICIES]:
-            raise ValueError(f"policies has {unknown[0]!r}: choose from {', '.join(POLICIES)}")
+        _check_policies(self.policies)
         for ratio in self.ratios:
             if not 0 < ratio <= 1:
                 raise ValueError(f"ratios has {ratio}: choose shares above 0, at most 1")
@@ -86,8 +85,7 @@ class EmulationConfig:
     token_ms: float = 0.12  # of each token of a prompt, where that is more than the times above
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.policies if name not in POLICIES]:
-            raise ValueError(f"policies has {unknown[0]!r}: choose from {', '.join(POLICIES)}")
+        _check_policies(self.policies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +104,9 @@ class TimingConfig:
     repeats: int = 3  # of each policy
     cpu_threads: int = 16  # of an expert on the CPU
     machine: str = "h100-mixtral"  # whose declared times decide between CPU and copy
+
+    def __post_init__(self) -> None:
+        _check_policies(self.policies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,3 +132,8 @@ class OffloadConfig:
                 raise ValueError(
                     f"converted has {name!r}: {variable!r}: name a model in small letters and its variable in capitals"
                 )
+
+
+def _check_policies(names: tuple[str, ...]) -> None:
+    if unknown := [name for name in names if name not in POLICIES]:
+        raise ValueError(f"policies has {unknown[0]!r}: choose from {', '.join(POLICIES)}")

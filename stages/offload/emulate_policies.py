@@ -26,20 +26,17 @@ from stages.lib.nets.moe import MoeLM
 from stages.offload.config import EmulationConfig, TraceConfig
 from stages.offload.engine import ReadText, run_threads
 from stages.offload.machines import Costs
-from stages.offload.model import read_moe
+from stages.offload.model import read_moe, sequences
 from stages.offload.operations import Operations, duration_ms, timeline
 from stages.offload.placement import place, slots_of
-from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
-from stages.offload.record_traces import sequences
-from stages.offload.simulation import Calibration, room_for
+from stages.offload.simulation import Calibration, plan
 from stages.offload.store import ExpertStore, flat_experts_
 from stages.offload.traces import RoutingTrace, read_trace
 
 Array = np.ndarray
-APART_MS = (
-    3.0  # starts that are closer in the timeline may change places: threads wake within a millisecond or so
-)
+# starts that are closer in the timeline may change places: threads wake within a millisecond or so
+APART_MS = 3.0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -83,11 +80,8 @@ def runs(
         for repeat in range(1 if free else config.repeats):
             store = ExpertStore(model, buffers, resident, device=torch.device("cpu"))
             window = windows[text, : trace.prefill + config.tokens]
-            read = (
-                Unordered(model, store, window, prompt=trace.prefill)
-                if free
-                else ReadText(model, store, window, prompt=trace.prefill)
-            )
+            reader = Unordered if free else ReadText
+            read = reader(model, store, window, prompt=trace.prefill)
             found = run_threads(read, ops, floors)
             wrong, pairs = out_of_order(start, found.start_ms)
             yield {
@@ -113,16 +107,11 @@ def planned(
     config: EmulationConfig,
 ) -> tuple[Operations, Array]:
     """The list for one text's prompt and first tokens, and the experts that are on the GPU before it."""
-    rules = POLICIES[policy]
     slots = slots_of(config.ratio, trace.layers, trace.experts)
-    resident = place(rules.placement, calibration.counts, slots)
-    ops = room_for(trace)
-    state = new_state(resident, tokens=config.tokens, top_k=trace.top_k)
-    first = slice(config.tokens)
-    plan_text(
-        ops, state, rules.rules(trace.layers), costs, trace.prompt[text], trace.chosen()[text, first],
-        trace.shares()[text, first], trace.logits[text, first], trace.ahead[text, first], calibration.texts,
-    )  # fmt: skip
+    resident = place(POLICIES[policy].placement, calibration.counts, slots)
+    ops, _ = plan(
+        trace, text, POLICIES[policy], costs, resident, past=calibration.texts, tokens=config.tokens
+    )
     return ops, resident
 
 

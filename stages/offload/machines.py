@@ -23,7 +23,6 @@ class Machine:
     gpu_idle_w: float = 70.0  # while it waits, weights in its memory
     cpu_active_w: float = 165.0  # while it computes
     cpu_idle_w: float = 60.0  # while it waits
-    published_move_ms: float = 0.0  # what the paper's code assumes for a move; 0: not stated
 
     def __post_init__(self) -> None:
         for key in ("attend_ms", "gpu_expert_ms", "cpu_expert_ms", "pinned_ms", "pageable_ms"):
@@ -37,13 +36,13 @@ MACHINES = {
     "a6000-mixtral": Machine(
         source="CPU 8.5 ms, pageable 210 ms: code; pinned: derived, PCIe 4 x16 at 24 GB/s; GPU expert: derived, 768 GB/s;"
         " attention, power: estimated",
-        attend_ms=0.5, gpu_expert_ms=0.55, cpu_expert_ms=8.5, pinned_ms=14.7, pageable_ms=210.0, published_move_ms=210.0,
+        attend_ms=0.5, gpu_expert_ms=0.55, cpu_expert_ms=8.5, pinned_ms=14.7, pageable_ms=210.0,
     ),
     "a100-mixtral": Machine(
         source="CPU 5 ms, pageable 40 ms: code; pinned: derived, PCIe 4 x16; GPU expert: derived, 1,555 GB/s;"
         " attention, power: estimated",
         attend_ms=0.4, gpu_expert_ms=0.32, cpu_expert_ms=5.0, pinned_ms=14.7, pageable_ms=40.0, gpu_token_ms=0.002,
-        attend_token_ms=0.0005, published_move_ms=40.0,
+        attend_token_ms=0.0005,
     ),
     "h100-mixtral": Machine(
         source="CPU: estimated, eight channels of DDR5; pinned: derived, PCIe 5 x16 at 50 GB/s; GPU expert: derived,"
@@ -62,7 +61,7 @@ MACHINES = {
         source="CPU 3.5 ms, pageable 30 ms: code; pinned: derived, PCIe 4 x16; GPU expert: derived, 768 GB/s; attention:"
         " guessed from the published rate; power: estimated",
         attend_ms=1.3, gpu_expert_ms=0.3, cpu_expert_ms=3.5, pinned_ms=6.6, pageable_ms=30.0, gpu_token_ms=0.002,
-        cpu_token_ms=0.16, published_move_ms=30.0,
+        cpu_token_ms=0.16,
     ),
 }  # fmt: skip
 

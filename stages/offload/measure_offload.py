@@ -9,9 +9,7 @@ A seed is a model that was trained anew; rates are modelled, routing and quality
 
 import argparse
 import math
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +23,7 @@ from stages.lib.core.measurements import (
     write_measurements,
 )
 from stages.lib.core.tables import read_tables
+from stages.offload.traces import seed_of
 
 QUALITY_NEEDED = 0.5  # nats that leaving the experts out must cost before any loss of less says something
 LOW, PAPER = 0.25, 0.469  # shares of experts on the GPU that the paper reports
@@ -122,7 +121,7 @@ def skew_over_training(curves: list[str]) -> Measurement:
     falls, controls = {}, {}
     for path in curves:
         table = read_tables([path], "tokens", "share_within", "share_overall", "share_of_noise")
-        seed = int(m[1]) if (m := re.search(r"-s(\d+)", Path(path).parent.name + Path(path).stem)) else 0
+        seed = seed_of(path)
         falls[seed] = float(table["share_within"].iloc[0] - table["share_within"].iloc[-1])
         for at, name in ((0, "first"), (-1, "last")):
             row = table.iloc[at]

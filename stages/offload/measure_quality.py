@@ -21,11 +21,10 @@ from stages.lib.core.errors import run
 from stages.lib.core.seeds import derive_seed
 from stages.lib.training.device import CHOICES, choose_device
 from stages.offload.config import TraceConfig
-from stages.offload.model import read_moe
+from stages.offload.model import read_moe, sequences
 from stages.offload.placement import place, slots_of, swapped
 from stages.offload.policies import POLICIES
 from stages.offload.quality import answer_losses, approximations
-from stages.offload.record_traces import sequences
 from stages.offload.traces import read_trace, seed_of
 
 

@@ -1,10 +1,15 @@
-"""Mixture-of-experts models as folders: read, and made from the folders of transformers."""
+"""Mixture-of-experts models as folders, and texts in their tokens."""
 
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from stages.lib.core.errors import InputError
 from stages.lib.nets.model_folder import ModelInfo, read_model
 from stages.lib.nets.moe import MoeLM
+from stages.lib.training.language import read_tokenizer, token_windows
+from stages.offload.config import TraceConfig
 
 
 def read_moe(folder: str | Path) -> tuple[MoeLM, ModelInfo]:
@@ -13,3 +18,17 @@ def read_moe(folder: str | Path) -> tuple[MoeLM, ModelInfo]:
     if not isinstance(model, MoeLM):
         raise InputError(f"{folder} holds {info.net}, not a mixture of experts (moe.MoeLM)")
     return model, info
+
+
+def sequences(folder: Path, texts: list[str], config: TraceConfig) -> Tensor:
+    """(texts, prefill + decode) int64, the same number of each file."""
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
+    length = config.prefill + config.decode
+    return torch.cat(
+        [
+            token_windows(
+                tokenizer, Path(path).read_text(encoding="utf-8"), length=length, n=config.sequences
+            )
+            for path in texts
+        ]
+    )

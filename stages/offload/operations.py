@@ -15,12 +15,11 @@ from stages.offload.machines import Costs
 Array = np.ndarray
 
 # called by compiled code alone: from Python they would crash, and what guards that takes long to compile
-_jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner_jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 GPU, CPU, TO_GPU, TO_CPU = range(4)  # resources; copies go both ways at once
 RESOURCES = ("gpu", "cpu", "to_gpu", "to_cpu")
 ATTEND, GPU_EXPERT, CPU_EXPERT, LOAD, EVICT = range(5)  # kinds
-KINDS = ("attend", "gpu_expert", "cpu_expert", "load", "evict")
 PREFILL = -1  # the token number of operations that read the prompt
 
 
@@ -70,7 +69,7 @@ def empty_operations(rows: int) -> Operations:
     )
 
 
-@_jit
+@inner_jit
 def emit(ops: Operations, kind: int, resource: int, layer: int, expert: int, tokens: int, token: int) -> int:
     """Append an operation that waits for nothing yet; returns its row."""
     row = ops.size[0]
@@ -83,7 +82,7 @@ def emit(ops: Operations, kind: int, resource: int, layer: int, expert: int, tok
     return row
 
 
-@_jit
+@inner_jit
 def wait_for(ops: Operations, row: int) -> None:
     """Make the last operation wait for `row`; a negative row is none."""
     if row >= 0:

@@ -9,6 +9,8 @@ from numba import njit
 from stages.lib.core.errors import InputError
 
 Array = np.ndarray
+SWAP_SHARE = 0.5  # of a layer's experts, at most, change places in DAOP (SwapNum)
+SWAP_THRESHOLD = 1.05  # an expert outside must be used so much more than one inside (SwapInOut)
 
 
 def slots_of(ratio: float, layers: int, experts: int) -> int:
@@ -34,7 +36,7 @@ def place(kind: str, counts: Array, slots: int) -> Array:
         first = math.ceil((layers * experts - slots) / experts)
         return np.repeat(np.arange(layers)[:, None] >= first, experts, axis=1)
     if kind == "overall":
-        return _most_used(counts, slots)
+        return most_used(counts, slots)
     if kind != "per_layer":
         raise InputError(
             f"placement {kind!r} is unknown: choose per_layer, overall, first_layers_on_cpu or all"
@@ -43,23 +45,24 @@ def place(kind: str, counts: Array, slots: int) -> Array:
     order = np.argsort(-counts, axis=1, kind="stable")
     found = np.zeros(counts.shape, bool)
     np.put_along_axis(found, order[:, :each], True, axis=1)
-    return found | _most_used(np.where(found, -1, counts), slots - each * layers)
+    return found | most_used(np.where(found, -1, counts), slots - each * layers)
 
 
-def _most_used(counts: Array, n: int) -> Array:
+def most_used(counts: Array, n: int) -> Array:
+    """The shape of counts, bool: its n largest, of equal ones the first."""
     found = np.zeros(counts.size, bool)
     found[np.argsort(-counts.ravel(), kind="stable")[:n]] = True
     return found.reshape(counts.shape)
 
 
-def swapped(resident: Array, counts: Array, *, threshold: float = 1.05, share: float = 0.5) -> Array:
+def swapped(resident: Array, counts: Array) -> Array:
     """(experts,) bool after DAOP's swap in one layer: a second, plain form of `planner.swap`, for hit rates alone."""
     order = np.argsort(-counts, kind="stable")
     outside = [e for e in order if not resident[e]]
     inside = [e for e in order[::-1] if resident[e]]
     found = resident.copy()
-    for hot, cold in list(zip(outside, inside, strict=False))[: int(share * len(counts))]:
-        if counts[hot] > threshold * counts[cold]:
+    for hot, cold in list(zip(outside, inside, strict=False))[: int(SWAP_SHARE * len(counts))]:
+        if counts[hot] > SWAP_THRESHOLD * counts[cold]:
             found[hot], found[cold] = True, False
     return found
 

@@ -4,8 +4,7 @@ One layer at a time, so that the routing may come from a recorded trace or from 
 decisions are the same code. DAOP's parts are those of its authors' code (Zhang 2024, section 3).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -25,8 +24,10 @@ from stages.offload.operations import (
     Operations,
     duration_ms,
     emit,
+    inner_jit,
     wait_for,
 )
+from stages.offload.placement import SWAP_SHARE, SWAP_THRESHOLD
 from stages.offload.policies import (
     LEAST_RECENT,
     LOAD_AND_KEEP,
@@ -40,10 +41,6 @@ from stages.offload.policies import (
 )
 
 Array = np.ndarray
-# called by compiled code alone: from Python they would crash, and what guards that takes long to compile
-_jit: Callable[..., Any] = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-SWAP_SHARE = 0.5  # of a layer's experts, at most, change places (SwapNum)
-SWAP_THRESHOLD = 1.05  # an expert outside must be used so much more than one inside (SwapInOut)
 SCORE_DECAY = 0.5  # a of HybriMoE's S = a * p + (1 - a) * S, which its paper leaves open
 
 
@@ -185,7 +182,7 @@ def plan_token_layer(
             prefetch(ops, state, rules, layer, token, ahead, len(chosen))
 
 
-@_jit
+@inner_jit
 def attend(ops: Operations, state: State, layer: int, tokens: int, token: int) -> None:
     """Attention and gate, once the layer before has added up its experts."""
     state.attended[1] = state.attended[0]
@@ -195,7 +192,7 @@ def attend(ops: Operations, state: State, layer: int, tokens: int, token: int) -
     state.before_n[0] = 0
 
 
-@_jit
+@inner_jit
 def highest_first(values: Array) -> Array:
     """Indices by falling value, equal ones in their order; values (experts,) float64, a few."""
     order = np.empty(len(values), np.int64)
@@ -208,21 +205,21 @@ def highest_first(values: Array) -> Array:
     return order
 
 
-@_jit
+@inner_jit
 def emit_expert(ops: Operations, on_gpu: bool, layer: int, expert: int, tokens: int, token: int) -> int:
     if on_gpu:
         return emit(ops, GPU_EXPERT, GPU, layer, expert, tokens, token)
     return emit(ops, CPU_EXPERT, CPU, layer, expert, tokens, token)
 
 
-@_jit
+@inner_jit
 def keep(state: State, row: int) -> None:
     """The next layer waits for this row."""
     state.before[state.before_n[0]] = row
     state.before_n[0] += 1
 
 
-@_jit
+@inner_jit
 def touch(state: State, rules: Rules, layer: int, expert: int, share: float) -> None:
     state.clock[0] += 1
     state.last_use[layer, expert] = state.clock[0]
@@ -230,7 +227,7 @@ def touch(state: State, rules: Rules, layer: int, expert: int, share: float) -> 
         state.score[layer, expert] += share
 
 
-@_jit
+@inner_jit
 def runs_on_gpu(state: State, rules: Rules, costs: Costs, layer: int, expert: int, tokens: int) -> bool:
     """Whether an expert of the prompt does: it is there, or brought there sooner than the CPU would be done."""
     if state.resident[layer, expert] or rules.load_prompt:
@@ -238,7 +235,7 @@ def runs_on_gpu(state: State, rules: Rules, costs: Costs, layer: int, expert: in
     return duration_ms(costs, CPU_EXPERT, tokens) > costs.load_ms
 
 
-@_jit
+@inner_jit
 def swap(ops: Operations, state: State, rules: Rules, layer: int, counts: Array) -> int:
     """DAOP's algorithm 1: the most used outside change places with the least used inside, rank by rank.
 
@@ -273,7 +270,7 @@ def swap(ops: Operations, state: State, rules: Rules, layer: int, counts: Array)
     return last
 
 
-@_jit
+@inner_jit
 def run_in_rank_order(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -292,7 +289,7 @@ def run_in_rank_order(
         touch(state, rules, layer, chosen[i], 1.0)
 
 
-@_jit
+@inner_jit
 def run_outside(
     ops: Operations, state: State, rules: Rules, costs: Costs, layer: int, token: int,
     chosen: Array, shares: Array, early: Array,
@@ -324,7 +321,7 @@ def run_outside(
         touch(state, rules, layer, e, 1.0)
 
 
-@_jit
+@inner_jit
 def run_inside(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -334,7 +331,7 @@ def run_inside(
             run_on_gpu(ops, state, rules, layer, token, chosen[i], shares[i], -1)
 
 
-@_jit
+@inner_jit
 def run_on_gpu(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, expert: int, share: float, after: int
 ) -> int:  # fmt: skip
@@ -349,7 +346,7 @@ def run_on_gpu(
     return row
 
 
-@_jit
+@inner_jit
 def look_ahead(ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array) -> None:
     """DAOP's prediction of the next layer, degradation, and what the CPU computes ahead."""
     below, top_k = layer + 1, len(state.predicted)
@@ -373,7 +370,7 @@ def look_ahead(ops: Operations, state: State, rules: Rules, layer: int, token: i
             wait_for(ops, state.attended[0])
 
 
-@_jit
+@inner_jit
 def run_loading(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, chosen: Array, shares: Array
 ) -> None:
@@ -403,7 +400,7 @@ def run_loading(
             return
 
 
-@_jit
+@inner_jit
 def load_into(ops: Operations, state: State, layer: int, token: int, expert: int, victim: int) -> None:
     """Load over the victim, once this token's attention has ended: whatever used the victim has ended before."""
     row = emit(ops, LOAD, TO_GPU, layer, expert, 1, token)
@@ -413,7 +410,7 @@ def load_into(ops: Operations, state: State, layer: int, token: int, expert: int
     state.loading[layer, victim], state.loading[layer, expert] = -1, row
 
 
-@_jit
+@inner_jit
 def victim_of(state: State, rules: Rules, layer: int, needed: Array) -> int:
     """The expert that makes room: not needed now, and used longest ago or of the lowest score; -1: none."""
     found, least = -1, np.inf
@@ -428,7 +425,7 @@ def victim_of(state: State, rules: Rules, layer: int, needed: Array) -> int:
     return found
 
 
-@_jit
+@inner_jit
 def prefetch(
     ops: Operations, state: State, rules: Rules, layer: int, token: int, ahead: Array, top_k: int
 ) -> None:
@@ -443,7 +440,7 @@ def prefetch(
                 load_into(ops, state, below, token, e, victim)
 
 
-@_jit
+@inner_jit
 def stream_layer(ops: Operations, state: State, layer: int, token: int) -> None:
     """Load all of a layer that is not on the GPU, beside the layer before: the room of two layers is used in turns."""
     for e in range(state.resident.shape[1]):
@@ -453,7 +450,7 @@ def stream_layer(ops: Operations, state: State, layer: int, token: int) -> None:
             wait_for(ops, state.attended[1])
 
 
-@_jit
+@inner_jit
 def update_scores(state: State, layer: int, logits: Array, kept: int) -> None:
     """HybriMoE's score: S = a * p + (1 - a) * S, p the probability where it is among the `kept` largest, else 0."""
     order = highest_first(logits.astype(np.float64))

@@ -21,9 +21,8 @@ from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.nets.moe import Choice, MoeLM
 from stages.lib.training.device import CHOICES, choose_device
-from stages.lib.training.language import read_tokenizer, token_windows
 from stages.offload.config import TraceConfig
-from stages.offload.model import read_moe
+from stages.offload.model import read_moe, sequences
 from stages.offload.routing import counts_of
 from stages.offload.traces import RoutingTrace, write_trace
 
@@ -48,20 +47,6 @@ def main(argv: list[str] | None = None) -> None:
             "texts": {d: file_digest(path) for d, path in zip(args.domains, args.texts, strict=True)},
             **dataclasses.asdict(config),
         },
-    )
-
-
-def sequences(folder: Path, texts: list[str], config: TraceConfig) -> Tensor:
-    """(texts, prefill + decode) int64, the same number of each file."""
-    tokenizer = read_tokenizer(folder / "tokenizer.json")
-    length = config.prefill + config.decode
-    return torch.cat(
-        [
-            token_windows(
-                tokenizer, Path(path).read_text(encoding="utf-8"), length=length, n=config.sequences
-            )
-            for path in texts
-        ]
     )
 
 

@@ -45,10 +45,8 @@ from stages.offload.simulation import Calibration, Served, serve
 from stages.offload.traces import PREDICTORS, RoutingTrace, read_trace, seed_of
 
 Array = np.ndarray
-KEPT = (
-    "daop-coded",
-    "daop",
-)  # also served without the calibrated placement for each text, as their authors' code does
+# also served without the calibrated placement for each text, as their authors' code does
+KEPT = ("daop-coded", "daop")
 FORESIGHTED = ("lru-look-ahead", "daop-verified")  # also with other predictors: rows "policy, predictor"
 ROUNDING_MS = 1e-6  # sums of many floats may differ by so much
 

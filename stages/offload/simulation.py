@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.offload.machines import Machine, costs_of
+from stages.offload.machines import Costs, Machine, costs_of
 from stages.offload.operations import (
     CPU_EXPERT,
     LOAD,
@@ -15,7 +15,7 @@ from stages.offload.operations import (
     timeline,
 )
 from stages.offload.placement import place, slots_of
-from stages.offload.planner import new_state, plan_text
+from stages.offload.planner import State, new_state, plan_text
 from stages.offload.policies import Policy
 from stages.offload.traces import RoutingTrace
 
@@ -81,15 +81,11 @@ def serve(
     costs = costs_of(machine, pinned=policy.pinned)
     placed = place(policy.placement, calibration.counts, slots_of(ratio, trace.layers, trace.experts))
     resident = placed
-    chosen, shares = trace.chosen(), trace.shares()
     for text in range(len(trace.logits)):
         counts = scaled_counts(trace.prompt[text], prompt_tokens / trace.prefill if prompt_tokens else 1)
-        ops = room_for(trace)
-        state = new_state(placed if reset else resident, tokens=trace.tokens, top_k=trace.top_k)
-        plan_text(
-            ops, state, policy.rules(trace.layers), costs, counts, chosen[text], shares[text],
-            trace.logits[text], trace.ahead[text], calibration.texts,
-        )  # fmt: skip
+        ops, state = plan(
+            trace, text, policy, costs, placed if reset else resident, past=calibration.texts, counts=counts
+        )
         resident = state.resident
         start, end, busy = timeline(ops, costs)
         n = ops.size[0]
@@ -107,6 +103,27 @@ def serve(
             prompt_loads=int((ops.kind[:n][~decoding] == LOAD).sum()),
             operations=int(n),
         )
+
+
+def plan(
+    trace: RoutingTrace, text: int, policy: Policy, costs: Costs, resident: Array, *, past: Array,
+    counts: Array | None = None, tokens: int = 0,
+) -> tuple[Operations, State]:  # fmt: skip
+    """What the policy does for one recorded text, and the state it ends in.
+
+    resident  (layers, experts) bool, on the GPU before it
+    past      (texts, layers, experts) activations of other texts
+    counts    (layers, experts) of the prompt; by default as recorded
+    tokens    of the answer, from its start; 0: all
+    """
+    first = slice(tokens or trace.tokens)
+    one = trace.of(np.array([text]))
+    ops, state = room_for(trace), new_state(resident, tokens=first.stop, top_k=trace.top_k)
+    plan_text(
+        ops, state, policy.rules(trace.layers), costs, trace.prompt[text] if counts is None else counts,
+        one.chosen()[0, first], one.shares()[0, first], one.logits[0, first], one.ahead[0, first], past,
+    )  # fmt: skip
+    return ops, state
 
 
 def scaled_counts(counts: Array, factor: float) -> Array:

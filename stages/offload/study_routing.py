@@ -16,11 +16,10 @@ from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.seeds import generator
 from stages.offload.machines import Costs
-from stages.offload.placement import place, slots_of, subsets, swapped
-from stages.offload.planner import new_state, plan_text
+from stages.offload.placement import most_used, place, slots_of, subsets, swapped
 from stages.offload.policies import POLICIES
 from stages.offload.routing import cosine, counts_of, top_share, top_share_of_noise
-from stages.offload.simulation import room_for
+from stages.offload.simulation import plan
 from stages.offload.traces import RoutingTrace, read_trace, seed_of, top_experts
 
 Array = np.ndarray
@@ -118,7 +117,10 @@ def _hit_rates(
     for text in range(len(chosen)):
         moved = np.array([swapped(placed[i], trace.prompt[text, i]) for i in range(trace.layers)])
         best = np.array(
-            [_best(chosen[text, :, i], placed[i].sum(), trace.experts) for i in range(trace.layers)]
+            [
+                most_used(counts_of(chosen[text, :, i], trace.experts), placed[i].sum())
+                for i in range(trace.layers)
+            ]
         )
         for name, where in (("static", placed), ("swapped", moved), ("best for each text", best)):
             found[name].append(np.take_along_axis(where[None], chosen[text], -1).mean())
@@ -127,21 +129,8 @@ def _hit_rates(
         yield {"domain": domain, "placement": placement, "hit": float(np.mean(values))}
 
 
-def _best(chosen: Array, slots: int, experts: int) -> Array:
-    """The placement of one layer that misses least in a text: its most used experts."""
-    counts = counts_of(chosen, experts)
-    found = np.zeros(experts, bool)
-    found[np.argsort(-counts, kind="stable")[:slots]] = True
-    return found
-
-
 def _lru_hits(trace: RoutingTrace, placed: Array) -> float:
-    policy = POLICIES["lru"]
-    state = new_state(placed, tokens=trace.tokens, top_k=trace.top_k)
-    plan_text(
-        room_for(trace), state, policy.rules(trace.layers), ANY, trace.prompt[0], trace.chosen()[0],
-        trace.shares()[0], trace.logits[0], trace.ahead[0], np.zeros((1, *placed.shape)),
-    )  # fmt: skip
+    _, state = plan(trace, 0, POLICIES["lru"], ANY, placed, past=np.zeros((1, *placed.shape)))
     return 1 - float(state.missing.mean()) / trace.top_k
 
 

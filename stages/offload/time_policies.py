@@ -26,9 +26,8 @@ from stages.offload.engine import ReadText, run_streams
 from stages.offload.machines import MACHINES, costs_of
 from stages.offload.operations import PREFILL
 from stages.offload.placement import place, slots_of
-from stages.offload.planner import new_state, plan_text
 from stages.offload.policies import POLICIES
-from stages.offload.simulation import Calibration, room_for
+from stages.offload.simulation import Calibration, plan
 from stages.offload.store import ExpertStore, flat_experts_, pin_
 from stages.offload.traces import RoutingTrace, read_trace
 
@@ -82,7 +81,6 @@ def timed(
         1000, (config.prompt_tokens + config.tokens,), generator=torch.Generator().manual_seed(0)
     )
     costs = costs_of(MACHINES[config.machine], pinned=True)
-    first = slice(config.tokens)
     buffers = flat_experts_(model)
     pinned = False
     # pageable ones first: pages are locked once, for all that come after
@@ -95,12 +93,8 @@ def timed(
             resident = place(
                 policy.placement, calibration.counts, slots_of(ratio, trace.layers, trace.experts)
             )
+            ops, _ = plan(trace, 0, policy, costs, resident, past=calibration.texts, tokens=config.tokens)
             for repeat in range(config.repeats):
-                ops, state = room_for(trace), new_state(resident, tokens=config.tokens, top_k=trace.top_k)
-                plan_text(
-                    ops, state, policy.rules(trace.layers), costs, trace.prompt[0], trace.chosen()[0, first],
-                    trace.shares()[0, first], trace.logits[0, first], trace.ahead[0, first], calibration.texts,
-                )  # fmt: skip
                 store = ExpertStore(model, buffers, resident, device=device)
                 read = ReadText(model, store, tokens, prompt=config.prompt_tokens)
                 found = run_streams(read, ops, cpu_threads=1)

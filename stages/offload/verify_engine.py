@@ -23,10 +23,9 @@ from stages.offload.config import TraceConfig
 from stages.offload.convert_moe import main as convert
 from stages.offload.engine import ReadText, decode
 from stages.offload.machines import MACHINES, costs_of
-from stages.offload.model import read_moe
+from stages.offload.model import read_moe, sequences
 from stages.offload.placement import place, slots_of
 from stages.offload.policies import POLICIES
-from stages.offload.record_traces import sequences
 from stages.offload.simulation import Calibration, room_for
 from stages.offload.store import ExpertStore, flat_experts_
 from stages.offload.traces import RoutingTrace, read_trace
