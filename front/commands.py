@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import difflib
-import fcntl
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import sys
 import threading
 import time
 
-from front.environments import ROOT, SetupError, known_environments, set_up
+from front.environments import ROOT, SetupError, hold, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
@@ -277,20 +276,15 @@ def _snakemake(scale, targets, extra, cores=None, device="auto"):
 @contextlib.contextmanager
 def _only_run():
     """Hold this folder for one run, until this process and the Snakemake that it starts have ended, however they end."""
+
+    def refuse(holder):
+        raise UserError(
+            f"another run works in this folder ({holder}); wait for it, or run in a clone of your own"
+        )
+
     path = ROOT / ".snakemake" / "repro.lock"
     path.parent.mkdir(exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise UserError(
-                f"another run works in this folder ({file.read().strip() or 'unknown process'});"
-                " wait for it, or run in a clone of your own"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}, since {time.strftime('%H:%M')}")
-        file.flush()
+    with hold(path, refuse) as file:
         _HELD.append(file.fileno())
         try:
             yield
@@ -352,12 +346,9 @@ def _python(*arguments):
 
 def _run(command, quiet=False):
     """The exit code; `quiet` shows what was said only where it is not 0."""
-    if not quiet:
-        return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD).returncode
-    done = subprocess.run(
-        command, cwd=ROOT, env=_environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+    done = subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD, text=True, **said)
+    if quiet and done.returncode:
         print(done.stdout, file=sys.stderr)
     return done.returncode
 

@@ -62,7 +62,7 @@ def set_up(names, torch=None, root=ROOT):
         raise SetupError(f"there is no environment {unknown[0]!r}; choose from {choices}")
     python = find_python()
     (root / ".venv").mkdir(exist_ok=True)
-    with _lock(root / ".venv" / "setup.lock"):
+    with hold(root / ".venv" / "setup.lock", _wait):
         for name in missing:
             if not is_ready(name, root):
                 _make(name, python, torch, root)
@@ -240,19 +240,26 @@ def _logged(command, log, mode, cwd=None):
 
 
 @contextlib.contextmanager
-def _lock(path):
-    """Hold the lock of set-up; where another process has it, say which and wait."""
+def hold(path, busy):
+    """Hold the lock in a file, and yield the file. Where another process holds it, `busy` is told what that wrote there:
+
+    it may raise; where it returns, the lock is waited for. The system lets go of a lock when its processes have ended.
+    """
     with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            _say(f"another set-up (process {file.read().strip() or 'unknown'}) is at work; waiting for it")
+            busy(file.read().strip() or "unknown process")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"process {os.getpid()}, since {time.strftime('%H:%M')}")
         file.flush()
-        yield
+        yield file
+
+
+def _wait(holder):
+    _say(f"another set-up ({holder}) is at work; waiting for it")
 
 
 def _say(text):
