@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     others = {name: d for name, d in differences.items() if not POLICIES[name].exact}
     compared = windows[:, config.prefill :].shape.numel() + len(windows)
     mixtral, shuffled = difference_to_mixtral()
-    digests = {Path(path).parent.name + "/text": file_digest(path) for path in args.texts}
+    # .../DATASET/SPLIT/text.txt
+    digests = {"/".join(Path(path).parts[-3:-1]): file_digest(path) for path in args.texts}
     swap = differences["daop-swap"].max()
     measurements = [
         Measurement(
