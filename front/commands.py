@@ -146,6 +146,57 @@ def bench(args):
     return code
 
 
+def share(args):
+    """What this scale has made, into the store and into git."""
+    return _sharing("share", args, _check_targets(args.targets))
+
+
+def pull(args):
+    """What was shared, back into place; then what is left to do with the code as it is here."""
+    revision, targets = _revision_and_targets(args.what)
+    options = ["--revision", revision] if revision else []
+    code = _sharing("pull", args, [*options, *(["--overwrite"] if args.overwrite else []), "--", *targets])
+    return code or _python("-m", "workflow.lib.plan", "--scale", args.scale, "--", *targets)
+
+
+def diff(args):
+    set_up(["main"])
+    return _python("-m", "workflow.sharing.diff", "--scale", args.scale, "--", args.revision)
+
+
+def crate(args):
+    options = ["--revision", args.revision] if args.revision else []
+    return _sharing("crate", args, [*options, "--", args.folder])
+
+
+def _sharing(verb, args, arguments):
+    set_up(["main"])
+    store = ["--store", args.store] if args.store else []
+    with _only_run():
+        return _python("-m", f"workflow.sharing.{verb}", "--scale", args.scale, *store, *arguments)
+
+
+def _revision_and_targets(words):
+    """The one word that names a commit, or None, and the others. A target goes before a revision of the same name."""
+    rules, revisions, targets = _rules(), [], []
+    for word in words:
+        if word not in rules and _is_revision(word):
+            revisions.append(word)
+        else:
+            targets.append(word)
+    if len(revisions) > 1:
+        raise UserError(f"{revisions[0]} and {revisions[1]} are both revisions; name one")
+    return (revisions or [None])[0], _check_targets(targets)
+
+
+def _is_revision(word):
+    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", word + "^{commit}"]
+    return (
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        == 0
+    )
+
+
 def clean(args):
     folders = [ROOT / "results" / args.scale, ROOT / "scratch"]
     there = [folder for folder in folders if folder.exists()]
@@ -189,6 +240,27 @@ def parse(argv):
     command.add_argument("--json", action="store_true")
     add("report", report, "write the reports", [scale])
     add("bench", bench, "time ours and its peers side by side", [scale])
+    store = _Parser(add_help=False)
+    store.add_argument(
+        "--store", metavar="URL", help="where shared files lie, from now on: a folder, s3://..., ssh://..."
+    )
+    command = add("share", share, "share results: bytes into the store, a commit into git", [scale, store])
+    command.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
+    command = add("pull", pull, "restore shared results", [scale, store])
+    command.add_argument(
+        "what",
+        nargs="*",
+        metavar="REV|TARGET",
+        help="a revision whose results come; targets that they are for",
+    )
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace what was made or edited here and is shared nowhere"
+    )
+    command = add("diff", diff, "what differs from the results of a revision", [scale])
+    command.add_argument("revision", metavar="REV")
+    command = add("crate", crate, "write shared results as an RO-Crate", [scale, store])
+    command.add_argument("folder", metavar="FOLDER")
+    command.add_argument("revision", nargs="?", metavar="REV")
     command = add("clean", clean, "remove results of a scale", [scale])
     command.add_argument("--yes", action="store_true", help="really remove")
 

@@ -2,8 +2,9 @@
 
 python -m stages.claims.judge_claims --claims '{"claims": [...]}' --settings '{"confidence": 0.95}' --scale laptop
     --measurements minifloats/measurements.json --built minifloats --unavailable= --json claims.json
-    --markdown claims.md
+    --markdown claims.md --metrics metrics.json
 
+metrics.json has of each claim that was measured no more than what two revisions are compared by.
 
 """
 
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     write_json(args.json, records)
     write_text(args.markdown, markdown(records, args.scale))
+    write_json(args.metrics, metrics(records))
     print(summary(records))
 
 
@@ -85,6 +87,16 @@ def summary(records: list[dict[str, Any]]) -> str:
     return f"{len(records)} claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
 
 
+def metrics(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Claim -> measured value, ends of its interval and verdict, of the claims that were measured."""
+    return {
+        record["id"]: {"measured": record["measured"], "verdict": record["verdict"]}
+        | dict(zip(("low", "high"), record["interval"] or (), strict=False))
+        for record in records
+        if record["measured"] is not None
+    }
+
+
 def markdown(records: list[dict[str, Any]], scale: str) -> str:
     """claims.md: counts, then a table a paper, decided claims first."""
     lines = [f"# Claims at scale {scale}", "", summary(records) + "."]
@@ -119,6 +131,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--unavailable", default="", help="data sets that no source has here, with commas")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
     return parser.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import run
-from stages.lib.core.plots import PALETTE, PUBLISHED, STYLE, save_figure
+from stages.lib.core.plots import PALETTE, PUBLISHED, STYLE, reach, save_figure
 from stages.lib.core.tables import read_tables
 from stages.offload.measure_offload import LOW, PAPER
 from stages.offload.measure_offload import PUBLISHED as PUBLISHED_RATES
@@ -214,9 +214,9 @@ def plot_pareto(grid: pd.DataFrame, quality: pd.DataFrame, ratios: list[float], 
     table = pd.DataFrame(found)
     for i, ratio in enumerate(ratios):
         rows = table[table["ratio"] == ratio]
-        errors = [rows["lost_nats"] - rows["least_lost"], rows["most_lost"] - rows["lost_nats"]]
+        bars = reach(rows["lost_nats"], rows["least_lost"], rows["most_lost"])
         ax.errorbar(
-            rows["speed_over_fiddler"], rows["lost_nats"], yerr=errors, fmt="os"[i % 2], color=PALETTE[i], capsize=2,
+            rows["speed_over_fiddler"], rows["lost_nats"], yerr=bars, fmt="os"[i % 2], color=PALETTE[i], capsize=2,
             label=f"{ratio:.1%} on the GPU",
         )  # fmt: skip
         for row in rows.itertuples():

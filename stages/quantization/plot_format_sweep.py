@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import run
-from stages.lib.core.plots import STYLE, save_figure
+from stages.lib.core.plots import STYLE, reach, save_figure
 from stages.quantization.families import COLOURS, MARKERS, score_label
 from stages.quantization.results import PLAIN, best_formats, format_means, quantised, read_results
 
@@ -68,7 +68,7 @@ def plot_format_sweep(table: pd.DataFrame, ax: Axes) -> None:
         ax.errorbar(
             best.bits + offset,
             score,
-            yerr=[score - 100 * best.low, 100 * best.high - score],
+            yerr=reach(score, 100 * best.low, 100 * best.high),
             color=COLOURS[family],
             marker=MARKERS[family],
             markersize=5,

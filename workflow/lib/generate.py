@@ -30,7 +30,7 @@ def generated(root: Path = ROOT) -> dict[str, str]:
         "config/base.yaml": base_yaml(),
         "docs/configuration.md": settings_table(),
         ".gitignore": storage.gitignore(declarations),
-        "workflow/schemas/storage.json": _json(lists | {"dvc_folders": storage.dvc_list(declarations)}),
+        "workflow/schemas/storage.json": _json(lists),
         **{
             f"workflow/schemas/{name}.schema.json": _json(adapter_of(kind).json_schema())
             for name, kind in schemas.items()

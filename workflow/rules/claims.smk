@@ -29,6 +29,7 @@ rule judge_claims:
     output:
         claims=git("results/{scale}/claims.json"),
         markdown=git("results/{scale}/claims.md"),
+        metrics=git("results/{scale}/metrics.json"),
     log:
         "results/{scale}/logs/judge_claims.log",
     benchmark:
@@ -47,7 +48,7 @@ rule judge_claims:
         "envs/py main -m stages.claims.judge_claims --claims {params.claims:q} --settings {params.settings:q}"
         " --measurements {input.measurements} --scale {wildcards.scale} --built={params.built}"
         " --unavailable={params.unavailable}"
-        " --json {output.claims} --markdown {output.markdown} > {log} 2>&1"
+        " --json {output.claims} --markdown {output.markdown} --metrics {output.metrics} > {log} 2>&1"
 
 
 rule write_report:
@@ -60,7 +61,7 @@ rule write_report:
             if part in section
         ],
     output:
-        page=none("results/{scale}/report.html"),
+        page=dvc("results/{scale}/report.html"),
     log:
         "results/{scale}/logs/write_report.log",
     benchmark:

@@ -38,9 +38,10 @@ rule train_moe:
 
 rule convert_moe:
     output:
-        model=none("results/{scale}/models/{model}/model.json"),
-        weights=none("results/{scale}/models/{model}/weights.safetensors"),
-        tokenizer=none("results/{scale}/models/{model}/tokenizer.json"),
+        # model.json says that it was converted, and sharing leaves such a folder out
+        model=dvc("results/{scale}/models/{model}/model.json"),
+        weights=dvc("results/{scale}/models/{model}/weights.safetensors"),
+        tokenizer=dvc("results/{scale}/models/{model}/tokenizer.json"),
     log:
         "results/{scale}/logs/convert_moe/{model}.log",
     benchmark:
@@ -156,8 +157,8 @@ rule emulate_policies:
         trace=f"results/{{scale}}/daop/traces/{CATALOGUE.first_moe()}/test.npz",
         calibration=f"results/{{scale}}/daop/traces/{CATALOGUE.first_moe()}/valid.npz",
     output:
-        table=none("results/{scale}/daop/tables/emulated.csv"),
-        measurements=none("results/{scale}/daop/parts/emulate_policies.json"),
+        table=dvc("results/{scale}/daop/tables/emulated.csv"),
+        measurements=dvc("results/{scale}/daop/parts/emulate_policies.json"),
     log:
         "results/{scale}/logs/emulate_policies.log",
     benchmark:
@@ -238,7 +239,7 @@ rule time_policies:
         trace=CATALOGUE.studied_files("test.npz")[:1],
         calibration=CATALOGUE.studied_files("valid.npz")[:1],
     output:
-        table=none("results/{scale}/daop/tables/timed.csv"),
+        table=dvc("results/{scale}/daop/tables/timed.csv"),
     log:
         "results/{scale}/logs/time_policies.log",
     benchmark:

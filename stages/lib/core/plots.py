@@ -27,3 +27,9 @@ def save_figure(figure: Any, path: str | Path) -> None:
     """Write a matplotlib figure as SVG, without the date, so that equal data give equal bytes."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def reach(value: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    """Lengths of error bars from a value down to `low` and up to `high`, as matplotlib's `errorbar` takes them."""
+    # the mean of equal numbers can lie a rounding beside them, and a negative length is refused
+    return (value - low).clip(0), (high - value).clip(0)

@@ -86,7 +86,8 @@ def test_a_measurement_without_a_claim_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="Z9 is measured but not listed"):
         judge_claims(
             ["--claims", '{"claims": []}', "--measurements", str(measurements), "--scale", "smoke",
-             "--json", str(tmp_path / "c.json"), "--markdown", str(tmp_path / "c.md")]
+             "--json", str(tmp_path / "c.json"), "--markdown", str(tmp_path / "c.md"),
+             "--metrics", str(tmp_path / "n.json")]
         )  # fmt: skip
     assert not (tmp_path / "c.json").exists()
 
