@@ -79,21 +79,12 @@ def pull(
     differing = [file for file in wanted if file.path in digests]
     if not overwrite:
         _refuse_losses(root, store, differing)
-    from_store = [file for file in wanted if not file.in_git]
-    before = sum(not store.cached(file.md5).is_file() for file in from_store)
-    missing = store.fetch(file.md5 for file in from_store)
-    if missing:
-        lost = [file.path for file in from_store if file.md5 in missing]
-        raise InputError(
-            f"the store {store.url} lacks {len(lost)} of these files ({lost[0]}), so that their push did not end or"
-            " they were removed; run ./repro share again where they are"
-        )
     with _staging(root) as staged:
-        _stage(root, store, wanted, staged, revision)
-        for number, file in enumerate(wanted):
+        fetched = fetch(root, store, wanted, staged, revision)
+        for file in wanted:
             place = root / file.path
             place.parent.mkdir(parents=True, exist_ok=True)
-            (staged / str(number)).replace(place)
+            (staged / file.path).replace(place)
     for path, file in shared.items():
         if file.is_shared:
             os.utime(root / path, (file.endtime, file.endtime))
@@ -106,7 +97,7 @@ def pull(
     # what DVC's own commands compare revisions by
     store.fetch_lists({unit_of(file.path) for file in files.values() if not file.in_git})
     return Restored(
-        files=len(files), fetched=before, placed=len(wanted), bytes=sum(file.bytes for file in wanted)
+        files=len(files), fetched=fetched, placed=len(wanted), bytes=sum(file.bytes for file in wanted)
     )
 
 
@@ -147,13 +138,23 @@ def _refuse_losses(root: Path, store: "Store", differing: Sequence[SharedFile]) 
         )
 
 
-def _stage(
-    root: Path, store: "Store", wanted: Sequence[SharedFile], staged: Path, revision: str | None
-) -> None:
-    """Copy wanted files to `staged` under their number, verified."""
+def fetch(
+    root: Path, store: "Store", wanted: Sequence[SharedFile], folder: Path, revision: str | None
+) -> int:
+    """Copy shared files, verified, to their paths below `folder`; returns how many objects came from the store."""
+    from_store = [file for file in wanted if not file.in_git]
+    fetched = sum(not store.cached(file.md5).is_file() for file in from_store)
+    missing = store.fetch(file.md5 for file in from_store)
+    if missing:
+        lost = [file.path for file in from_store if file.md5 in missing]
+        raise InputError(
+            f"the store {store.url} lacks {len(lost)} of these files ({lost[0]}), so that their push did not end or"
+            " they were removed; run ./repro share again where they are"
+        )
     progress = Progress(len(wanted), "files verified")
-    for number, file in enumerate(wanted):
-        copy = staged / str(number)
+    for file in wanted:
+        copy = folder / file.path
+        copy.parent.mkdir(parents=True, exist_ok=True)
         if file.in_git:
             copy.write_bytes(repository.content_at(root, revision or "HEAD", file.path) or b"")
         else:
@@ -165,6 +166,7 @@ def _stage(
                 " tampered with; nothing was changed here, share it again where it was made"
             )
         progress.advance()
+    return fetched
 
 
 def is_intact(place: Path, file: SharedFile) -> bool:

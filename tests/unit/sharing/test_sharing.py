@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
+from rocrate.rocrate import ROCrate
 from snakemake.persistence import MetadataRecord
 
 from stages.lib.core.errors import InputError
 from workflow.lib.settings import ROOT
-from workflow.sharing import provenance, pull, repository, share
+from workflow.sharing import crate, provenance, pull, repository, share
 from workflow.sharing.provenance import RECORD_FORMAT, Records
+from workflow.sharing.store import Store
 
 COSTS = "results/smoke/hardware/mac_costs.parquet"
 FIGURE = "results/smoke/teachers/figures/training.svg"
@@ -331,3 +333,19 @@ def test_a_store_with_an_s3_api(project, tmp_path, monkeypatch):
         if f.is_file() and f.suffix != ".npy"
     ]
     assert not [f for f in texts if b"never-written" in f.read_bytes()]
+
+
+def test_a_crate_holds_the_files_and_which_job_made_them(project, store, tmp_path):
+    commit = project.share(url=store).commit
+    clone = project.clone(tmp_path / "clone")
+    shared = pull.of_scale(provenance.read_at(clone.root, commit), "smoke")
+    folder = tmp_path / "crate"
+    crate.write_crate(clone.root, Store(clone.root, str(store)), shared, folder, commit=commit, scale="smoke")
+    read = ROCrate(folder)  # refuses files that are named and not there
+    assert {e.id for e in read.data_entities} == {path for path, file in shared.items() if file.is_shared}
+    assert (folder / WEIGHTS).read_bytes() == (project.root / WEIGHTS).read_bytes()
+    (action,) = [a for a in read.get_by_type("CreateAction") if WEIGHTS in [r.id for r in a["result"]]]
+    assert [e.id for e in action["object"]] == [f"#{RAW}"]
+    assert action["instrument"]["name"] == "make"
+    with pytest.raises(InputError, match="is there already"):
+        crate.write_crate(clone.root, Store(clone.root), shared, folder, commit=commit, scale="smoke")
