@@ -21,14 +21,14 @@ from stages.lib.costs.model_shapes import SHAPES
 from stages.offload.config import MoeConfig
 from stages.quantization.config import ExportConfig, Technique
 from stages.teachers.config import TeacherRecipe
+from workflow.lib.names import LANGUAGE_MODEL, NET, WILDCARDS, check_key
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
 PREFLIGHT = ROOT / "data" / "preflight.json"
 RECORDED = ROOT / "results" / "recorded"
 # keys of `snakemake --config` that are not sections of the settings
 RUN_KEYS = ("scale", "device")
-
-
+DEVICES = ("auto", "cpu", "cuda")
 MORE_PANORAMAS = "pmndrs-panoramas"  # in the registry
 
 
@@ -46,8 +46,11 @@ class Catalogue:
         preflight  file of its answers; None takes every set to be there
         """
         scale = str(config.get("scale", "laptop"))
+        if (device := config.get("device", "auto")) not in DEVICES:
+            raise InputError(f"--config: device is {device!r}: choose one of {', '.join(DEVICES)}")
         overrides = {key: value for key, value in config.items() if key not in RUN_KEYS}
         settings, registry = load_settings(scale, overrides), load_registry()
+        check_keys(settings, registry, scale)
         check_names(settings, registry, scale)
         answers = read_json(preflight) if preflight and preflight.is_file() else {}
         return cls(
@@ -382,6 +385,50 @@ class Catalogue:
 
 def condensed_folder(teacher: str, method: str, images_per_class: int, seed: int) -> str:
     return f"condensed_expansion/condensed/{teacher}/{method}/{images_per_class}/{seed}"
+
+
+def check_keys(settings: Settings, registry: Registry, scale: str) -> None:
+    """Raise InputError where a name that the settings or the registry give may not stand in a path or a command."""
+    where, registered = f"config/{scale}.yaml", "config/datasets.yaml"
+    check_key(f"{registered}: datasets", registry.datasets, WILDCARDS["dataset"])
+    for name, entry in registry.datasets.items():
+        check_key(f"{registered}: datasets.{name}.splits", entry.splits, WILDCARDS["split"])
+    check_key(f"{registered}: pretrained", registry.pretrained, WILDCARDS["model"])
+    check_key(f"{registered}: language_models", registry.language_models, LANGUAGE_MODEL)
+    for name, entry in registry.pretrained.items():
+        check_key(f"{registered}: pretrained.{name}.net", [entry.net], NET)
+    for key, net in (
+        *((f"teachers.models.{name}.net", one.net) for name, one in settings.teachers.models.items()),
+        *((f"hardware.layers.{name}.net", one.net) for name, one in settings.hardware.layers.items()),
+        *((f"replay.studies.{name}.student", one.student) for name, one in settings.replay.studies.items()),
+        *(
+            (f"expansion.studies.{name}.student", one.student)
+            for name, one in settings.expansion.studies.items()
+        ),
+    ):
+        check_key(f"{where}: {key}", filter(None, [net]), NET)
+    for key, names, wildcard in (
+        ("teachers.models", settings.teachers.models, "model"),
+        ("hands.sets", settings.hands.sets, "clips"),
+        ("quantization.sweeps", settings.quantization.sweeps, "sweep"),
+        ("quantization.exports", settings.quantization.exports, "export"),
+        ("hardware.layers", settings.hardware.layers, "layers"),
+        (
+            "hardware.timing.user_netlists",
+            [user.name for user in settings.hardware.timing.user_netlists],
+            "netlist",
+        ),
+        ("pruning.studies", settings.pruning.studies, "study"),
+        ("halo.llamas", settings.halo.llamas, "model"),
+        ("halo.perplexity", settings.halo.perplexity, "study"),
+        ("halo.exports", settings.halo.exports, "export"),
+        ("replay.studies", settings.replay.studies, "study"),
+        ("expansion.studies", settings.expansion.studies, "study"),
+        ("expansion.judged", settings.expansion.judged, "judged"),
+        ("offload.models", settings.offload.models, "model"),
+        ("offload.converted", settings.offload.converted, "model"),
+    ):
+        check_key(f"{where}: {key}", names, WILDCARDS[wildcard])
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:

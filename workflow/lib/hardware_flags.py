@@ -29,9 +29,13 @@ def timing_flags(timing: TimingConfig) -> str:
 
 def user_netlist_flags(user: UserNetlist) -> str:
     """Library, ports and surroundings of a netlist of the user's, for `profile_weights`."""
-    flags = [
-        *("--library", user.library, "--weight-port", user.weight_port),
-        *("--activation-port", user.activation_port, "--sum-port", user.sum_port),
-        *("--input-slew-ns", str(user.input_slew_ns), "--output-load-ff", str(user.output_load_ff)),
-    ]
-    return shlex.join([*flags, *(["--top", user.top] if user.top else [])])
+    values = {
+        "--library": user.library,
+        "--weight-port": user.weight_port,
+        "--activation-port": user.activation_port,
+        "--sum-port": user.sum_port,
+        "--input-slew-ns": user.input_slew_ns,
+        "--output-load-ff": user.output_load_ff,
+    } | ({"--top": user.top} if user.top else {})
+    # in one word with its flag, so that a value that begins with a hyphen is no flag itself
+    return shlex.join(f"{flag}={value}" for flag, value in values.items())

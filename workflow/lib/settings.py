@@ -6,6 +6,7 @@ sees YAML or dicts.
 
 import dataclasses
 import difflib
+import functools
 import json
 import re
 import typing
@@ -117,6 +118,7 @@ def check(kind: type[T], layers: list[tuple[str, dict[str, Any]]]) -> T:
         raise InputError(_sentence(kind, error, layers)) from None
 
 
+@functools.cache
 def adapter_of(kind: type[T]) -> TypeAdapter[T]:
     """pydantic's view of a dataclass and those inside it, where an unknown key is an error."""
     for inner in _dataclasses_in(kind):

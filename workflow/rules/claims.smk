@@ -40,14 +40,14 @@ rule judge_claims:
     params:
         claims=verbatim(to_json(load_claims())),
         settings=verbatim(to_json(SETTINGS.claims)),
-        unavailable=",".join(sorted(CATALOGUE.unavailable)),
+        unavailable=verbatim(",".join(sorted(CATALOGUE.unavailable))),
         built=",".join(BUILT),
         code=code_of("claims.judge_claims"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.claims.judge_claims --claims {params.claims:q} --settings {params.settings:q}"
         " --measurements {input.measurements} --scale {wildcards.scale} --built={params.built}"
-        " --unavailable={params.unavailable}"
+        " --unavailable={params.unavailable:q}"
         " --json {output.claims} --markdown {output.markdown} --metrics {output.metrics} > {log} 2>&1"
 
 

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.replay.methods import METHODS
-from workflow.lib import storage
+from workflow.lib import names, storage
 from workflow.lib.catalogue import Catalogue
 from workflow.lib.fingerprints import code_of, env_of
 from workflow.lib.settings import load_claims
@@ -486,22 +486,11 @@ SECTIONS = [
 
 
 wildcard_constraints:
-    scale="[a-z]+",
-    dataset="[a-z0-9.-]+",
-    split="[a-z]+",
-    model="[a-z0-9-]+",
-    layers="[a-z0-9.-]+",
-    paper="[a-z_]+",
-    netlist="[a-zA-Z0-9_-]+",
-    sweep="[a-z_]+",
-    export="[a-z0-9-]+",
-    clips="[a-z0-9_]+",
-    job="[0-9]+",
-    technology="[a-z0-9]+",
+    **names.WILDCARDS,
 
 
 def verbatim(text):
-    """A param that is taken as it is: Snakemake would read the braces of JSON as wildcards."""
+    """A param or an input that is taken as it is: Snakemake would read braces, as of JSON, as wildcards."""
     return lambda wildcards: text
 
 

@@ -24,10 +24,6 @@ rule condense:
         "results/{scale}/logs/condense/{model}/{condensation}/{images}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/condense/{model}/{condensation}/{images}/{seed}.tsv"
-    wildcard_constraints:
-        condensation="[a-z]+",
-        images="[0-9]+",
-        seed="[0-9]+",
     threads: 1
     resources:
         mem_mb=3000,
@@ -65,8 +61,6 @@ rule judge_condensed:
         "results/{scale}/logs/judge_condensed/{judged}.log",
     benchmark:
         "results/{scale}/benchmarks/judge_condensed/{judged}.tsv"
-    wildcard_constraints:
-        judged="[a-z_]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -125,10 +119,6 @@ rule expand_set:
         "results/{scale}/logs/expand_set/{study}/{arm}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/expand_set/{study}/{arm}/{seed}.tsv"
-    wildcard_constraints:
-        study="[a-z_]+",
-        arm="[a-z-]+",
-        seed="[0-9]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -183,8 +173,6 @@ rule compare_pools:
         "results/{scale}/logs/compare_pools/{study}.log",
     benchmark:
         "results/{scale}/benchmarks/compare_pools/{study}.tsv"
-    wildcard_constraints:
-        study="[a-z_]+",
     threads: 1
     resources:
         mem_mb=3000,

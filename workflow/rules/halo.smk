@@ -56,8 +56,7 @@ rule evaluate_rows:
     benchmark:
         "results/{scale}/benchmarks/evaluate_rows/{study}/{model}.tsv"
     wildcard_constraints:
-        study="[a-z0-9_]+",
-        model="[a-z0-9.-]+",
+        model=names.LANGUAGE_MODEL,
     threads: 1
     resources:
         mem_mb=4000,
@@ -121,7 +120,7 @@ rule measure_array:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.halo.measure_array --table {input.table} --shares {input.shares}"
-        " --profile {input.profile} --netlist {params.netlist} --measurements {output.measurements} > {log} 2>&1"
+        " --profile {input.profile} --netlist={params.netlist:q} --measurements {output.measurements} > {log} 2>&1"
 
 
 rule measure_perplexity:
@@ -150,7 +149,7 @@ rule measure_perplexity:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.halo.measure_perplexity --tables {input.tables} --losses {input.losses}"
-        " --array {input.array} --netlist {params.netlist} --measurements {output.measurements} > {log} 2>&1"
+        " --array {input.array} --netlist={params.netlist:q} --measurements {output.measurements} > {log} 2>&1"
 
 
 rule export_row:
@@ -304,7 +303,7 @@ rule plot_array:
         env=env_of("main"),
     shell:
         "envs/py main -m stages.halo.plot_array --table {input.table} --shares {input.shares}"
-        " --perplexity {input.perplexity} --netlist {params.netlist} --premise {output.premise}"
+        " --perplexity {input.perplexity} --netlist={params.netlist:q} --premise {output.premise}"
         " --drawn-premise {output.drawn_premise} --bounds {output.bounds} --drawn-bounds {output.drawn_bounds}"
         " --notes {output.notes} > {log} 2>&1"
 

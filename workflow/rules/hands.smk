@@ -76,10 +76,8 @@ rule prepare_plates:
         mem_mb=1000,
         runtime=10,
     params:
-        folder=(
-            ["--folder", SETTINGS.hands.plates.folder]
-            if SETTINGS.hands.plates.folder
-            else []
+        folder=verbatim(
+            [f"--folder={folder}"] if (folder := SETTINGS.hands.plates.folder) else []
         ),
         code=code_of("hands.prepare_plates"),
         env=env_of("main"),

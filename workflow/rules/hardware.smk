@@ -152,7 +152,7 @@ rule profile_user_netlist:
         code=code_of("hardware.profile_weights"),
         env=env_of("hardware"),
     shell:
-        "envs/py hardware -m stages.hardware.profile_weights --netlist {input.netlist} {params.flags}"
+        "envs/py hardware -m stages.hardware.profile_weights --netlist={input.netlist:q} {params.flags}"
         " --vectors {params.vectors} --seed {params.seed} --profile {output.profile} > {log} 2>&1"
 
 
@@ -214,7 +214,7 @@ rule measure_weight_profiles:
 # optional: the committed curve of stages/lib/costs again, by SPICE; no target asks for it
 rule measure_voltage_curve:
     input:
-        sky130=HARDWARE.sky130 or "hardware.sky130-is-not-set",
+        sky130=verbatim(HARDWARE.sky130 or "hardware.sky130-is-not-set"),
     output:
         curve=none("results/{scale}/hardware/voltage/sky130_voltage.csv"),
         fit=none("results/{scale}/hardware/voltage/sky130_voltage_fit.json"),
@@ -229,7 +229,7 @@ rule measure_voltage_curve:
         code=code_of("hardware.measure_voltage_curve"),
         env=env_of("hardware"),
     shell:
-        "envs/py hardware -m stages.hardware.measure_voltage_curve --sky130 {input.sky130:q}"
+        "envs/py hardware -m stages.hardware.measure_voltage_curve --sky130={input.sky130:q}"
         " --curve {output.curve} --fit {output.fit} > {log} 2>&1"
 
 

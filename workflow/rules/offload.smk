@@ -57,7 +57,7 @@ rule convert_moe:
         code=code_of("offload.convert_moe"),
         env=env_of("main"),
     shell:
-        'envs/py main -m stages.offload.convert_moe --source "${params.source}" --target {params.target}'
+        'envs/py main -m stages.offload.convert_moe --source="${params.source}" --target {params.target}'
         " > {log} 2>&1"
 
 
@@ -277,13 +277,13 @@ rule measure_offload:
         mem_mb=500,
         runtime=5,
     params:
-        machine=OFFLOAD.grid.machines[0],
+        machine=verbatim(OFFLOAD.grid.machines[0]),
         code=code_of("offload.measure_offload"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.offload.measure_offload --shares {input.shares} --recall {input.recall}"
         " --hits {input.hits} --grid {input.grid} --limits {input.limits} --quality {input.quality}"
-        " --curves {input.curves} --machine {params.machine} --measurements {output.measurements} > {log} 2>&1"
+        " --curves {input.curves} --machine={params.machine:q} --measurements {output.measurements} > {log} 2>&1"
 
 
 rule plot_offload:
@@ -332,13 +332,13 @@ rule plot_offload:
         mem_mb=1000,
         runtime=5,
     params:
-        machine=OFFLOAD.grid.machines[0],
+        machine=verbatim(OFFLOAD.grid.machines[0]),
         code=code_of("offload.plot_offload"),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.offload.plot_offload --shares {input.shares} --recall {input.recall}"
         " --hits {input.hits} --grid {input.grid} --limits {input.limits} --quality {input.quality}"
-        " --curves {input.curves} --machine {params.machine} --routing {output.routing}"
+        " --curves {input.curves} --machine={params.machine:q} --routing {output.routing}"
         " --drawn-routing {output.drawn_routing} --policies {output.policies}"
         " --drawn-policies {output.drawn_policies} --lengths {output.lengths}"
         " --drawn-lengths {output.drawn_lengths} --pareto {output.pareto} --drawn-pareto {output.drawn_pareto}"

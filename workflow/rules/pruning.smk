@@ -16,8 +16,6 @@ rule study_accuracy:
         "results/{scale}/logs/study_accuracy/{study}/{model}.user{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/study_accuracy/{study}/{model}.user{seed}.tsv"
-    wildcard_constraints:
-        seed="[0-9]+",
     threads: 1
     resources:
         mem_mb=3000,

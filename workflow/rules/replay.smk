@@ -29,10 +29,6 @@ rule distil_student:
         "results/{scale}/logs/distil_student/{study}/{model}/{method}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/distil_student/{study}/{model}/{method}/{seed}.tsv"
-    wildcard_constraints:
-        study="[a-z_]+",
-        method="[a-z-]+",
-        seed="[0-9]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -69,9 +65,6 @@ rule study_labels:
         "results/{scale}/logs/study_labels/{study}/{model}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/study_labels/{study}/{model}/{seed}.tsv"
-    wildcard_constraints:
-        study="[a-z_]+",
-        seed="[0-9]+",
     threads: 1
     resources:
         mem_mb=2000,
