@@ -21,7 +21,7 @@ from stages.lib.costs.model_shapes import SHAPES
 from stages.offload.config import MoeConfig
 from stages.quantization.config import ExportConfig, Technique
 from stages.teachers.config import TeacherRecipe
-from workflow.lib.names import LANGUAGE_MODEL, NET, WILDCARDS, check_key
+from workflow.lib.names import LANGUAGE_MODEL, NET, WILDCARDS, check_key, check_path
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
 
 PREFLIGHT = ROOT / "data" / "preflight.json"
@@ -429,6 +429,10 @@ def check_keys(settings: Settings, registry: Registry, scale: str) -> None:
         ("offload.converted", settings.offload.converted, "model"),
     ):
         check_key(f"{where}: {key}", names, WILDCARDS[wildcard])
+    check_path(f"{where}: hardware.sky130", settings.hardware.sky130)
+    for user in settings.hardware.timing.user_netlists:
+        for key in ("netlist", "library"):
+            check_path(f"{where}: hardware.timing.user_netlists.{user.name}.{key}", getattr(user, key))
 
 
 def check_names(settings: Settings, registry: Registry, scale: str) -> None:

@@ -55,3 +55,11 @@ def check_key(where: str, names: Iterable[str], pattern: str) -> None:
     for name in names:
         if not re.fullmatch(pattern, name):
             raise InputError(f"{where} has the name {name!r}: use {_IN_WORDS[pattern]}")
+
+
+def check_path(where: str, path: str) -> None:
+    """Raise InputError where a path of the user's, which is an input of a rule, cannot be one."""
+    if re.search(r"[{}\n]", path):
+        raise InputError(
+            f"{where} is {path!r}: Snakemake takes braces and line breaks amiss; rename the file"
+        )

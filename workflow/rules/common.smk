@@ -490,7 +490,7 @@ wildcard_constraints:
 
 
 def verbatim(text):
-    """A param or an input that is taken as it is: Snakemake would read braces, as of JSON, as wildcards."""
+    """A param that is taken as it is: Snakemake would read the braces of JSON as wildcards."""
     return lambda wildcards: text
 
 

@@ -216,12 +216,16 @@ rule verify_export:
     params:
         exports=lambda wc, input: " ".join(parent_of(file) for file in input.exports),
         models=lambda wc, input: " ".join(parent_of(file) for file in input.models),
-        configs=[
-            to_json(
-                replace(CATALOGUE.perplexity_study(export.study), models=(), rows=())
-            )
-            for export in CATALOGUE.halo_exports().values()
-        ],
+        configs=verbatim(
+            [
+                to_json(
+                    replace(
+                        CATALOGUE.perplexity_study(export.study), models=(), rows=()
+                    )
+                )
+                for export in CATALOGUE.halo_exports().values()
+            ]
+        ),
         code=code_of("halo.verify_export"),
         env=env_of("main"),
     shell:

@@ -214,7 +214,7 @@ rule measure_weight_profiles:
 # optional: the committed curve of stages/lib/costs again, by SPICE; no target asks for it
 rule measure_voltage_curve:
     input:
-        sky130=verbatim(HARDWARE.sky130 or "hardware.sky130-is-not-set"),
+        sky130=HARDWARE.sky130 or "hardware.sky130-is-not-set",
     output:
         curve=none("results/{scale}/hardware/voltage/sky130_voltage.csv"),
         fit=none("results/{scale}/hardware/voltage/sky130_voltage_fit.json"),
