@@ -1,38 +1,57 @@
 """Bytes from outside: checksums, and archives that are read without being unpacked to disk."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import pickle
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from stages.lib.core.errors import InputError
 
-# far above any set here; a file that claims more is a bomb
-MEMBER_LIMIT_BYTES = 4 * 2**30
+# above any set here, unpacked; an archive that holds more is a bomb
+LIMIT_BYTES = 2 * 2**30
+LIMIT_MEMBERS = 500_000
+# what a damaged archive can raise
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(
+        NotImplementedError,
+        RuntimeError,
+        UnicodeError,
+    ),  # compression that is not known, a password, names that are no text
+)
 
 
-def check_file(path: Path, checksum: str) -> None:
-    """Raise InputError unless the file's bytes have the checksum ("sha256:..." or "md5:...")."""
+def check_file(path: Path, checksum: str, called: str = "") -> None:
+    """Raise InputError unless the file's bytes have the checksum ("sha256:..." or "md5:...").
+
+    called  the file's name in the sentence, where it is not its path
+    """
     name, _, wanted = checksum.partition(":")
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, name).hexdigest()
     # some homes publish just the first digits of a sha256, in the file's name
     if not found.startswith(wanted):
         raise InputError(
-            f"{path} is damaged or not the expected file (its {name} is {found[:16]}..., wanted {wanted[:16]}...);"
-            " delete it and run the same command again"
+            f"{called or path} is damaged or not the expected file (its {name} is {found[:16]}..., wanted"
+            f" {wanted[:16]}...); delete it and run the same command again"
         )
 
 
 def tar_members(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Base name and content of the regular files of a tar whose names end with one of `suffixes`.
 
-    Nothing is written to disk, so that no path in the archive can lead anywhere; links are passed over.
+    Nothing is written to disk, so that no path in the archive can lead anywhere; links and devices are passed over.
+    Raises InputError where the archive is damaged or holds more than the limits above.
     """
     for name, content in _tar_paths(file, suffixes):
         yield Path(name).name, content
@@ -40,10 +59,11 @@ def tar_members(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str
 
 def zip_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Full name and content of the members of a zip whose names end with one of `suffixes`; likewise in memory."""
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
+    with _damage_of(path.name), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _check_size(path.name, sum(member.file_size for member in members), len(members))
+        for member in members:
             if not member.is_dir() and member.filename.endswith(suffixes):
-                _check_size(member.filename, member.file_size)
                 with archive.open(member) as file:
                     # the directory's size may lie: read one byte more than it says, and no more
                     content = file.read(member.file_size + 1)
@@ -52,6 +72,14 @@ def zip_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, by
                         f"{path}: {member.filename} is larger than the archive says; do not trust it"
                     )
                 yield member.filename, content
+
+
+def gzip_content(path: Path) -> bytes:
+    """A gzip file, unpacked. Raises InputError where it is damaged or larger than the limit."""
+    with _damage_of(str(path)), gzip.open(path) as file:
+        content = file.read(LIMIT_BYTES + 1)
+    _check_size(path.name, len(content))
+    return content
 
 
 def archive_members(path: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
@@ -95,23 +123,61 @@ def load_arrays(content: bytes) -> Any:
     """The value of a pickle of plain data; bytes keys become text."""
     try:
         value = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        return {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise InputError(
             f"a pickle in the archive is damaged ({type(error).__name__}); fetch it again"
         ) from None
-    return {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
 
 
 def _tar_paths(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
+    name = getattr(file, "name", None)
+    where = (
+        "the archive" if name is None or isinstance(name, int) else Path(name).name
+    )  # a pipe's is a number
+    size_bytes = 0
+    with (
+        _damage_of(where),
+        _unpacked(file) as stream,
+        tarfile.open(fileobj=_Limited(stream, where), mode="r|") as archive,
+    ):
+        for count, member in enumerate(archive, start=1):
+            if member.size < 0:
+                raise tarfile.ReadError(f"{member.name} has a size below 0")
+            size_bytes += member.size  # a sparse file's is more than the bytes that stand in the archive
+            _check_size(where, size_bytes, count)
             if member.isfile() and member.name.endswith(suffixes):
-                _check_size(member.name, member.size)
                 content = archive.extractfile(member)
                 assert content is not None  # a regular file has content
                 yield member.name, content.read()
+
+
+def _unpacked(file: BinaryIO) -> IO[bytes]:
+    """The tar in a file that may be compressed."""
+    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
+    start = buffered.peek(6)
+    for magic, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if start.startswith(magic):
+            return opened(buffered)
+    return buffered
+
+
+class _Limited:
+    """A stream that ends with InputError where it gives more than the limit.
+
+    All of a tar's bytes go through it: also headers, which `tarfile` reads into memory before it shows a member.
+    """
+
+    def __init__(self, stream: IO[bytes], where: str) -> None:
+        self._stream, self._where, self._read_bytes = stream, where, 0
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._read_bytes += len(content)
+        _check_size(self._where, self._read_bytes)
+        return content
 
 
 def _matching(
@@ -124,6 +190,25 @@ def _matching(
             yield name, content
 
 
-def _check_size(name: str, size_bytes: int) -> None:
-    if size_bytes > MEMBER_LIMIT_BYTES:
-        raise InputError(f"{name} in the archive claims {size_bytes} bytes; do not trust this file")
+def _check_size(where: str, size_bytes: int, members: int = 0) -> None:
+    if size_bytes > LIMIT_BYTES or members > LIMIT_MEMBERS:
+        raise InputError(
+            f"{where} unpacks to more than {LIMIT_BYTES / 2**30:.0f} GiB or {LIMIT_MEMBERS} files, more than any set"
+            " here has; do not trust it"
+        )
+
+
+@contextmanager
+def _damage_of(where: str) -> Iterator[None]:
+    """What a damaged archive raises, as one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # of the disk, not of the archive
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{where} is damaged or no archive ({reason}); delete it and fetch it again"
+        ) from None

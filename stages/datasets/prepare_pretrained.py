@@ -71,12 +71,11 @@ def _torch_state(file: Path) -> dict[str, torch.Tensor]:
     """A torch archive of plain weights, read without running anything."""
     try:
         archive = torch.load(file, weights_only=True, map_location="cpu")
+        state = archive.get("state_dict", archive)
+        # checkpoints saved from several GPUs carry a prefix
+        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
     except Exception as error:  # a damaged archive can raise nearly anything
         raise InputError(f"{file} is not a torch archive of plain weights ({type(error).__name__})") from None
-    # checkpoints saved from several GPUs carry a prefix
-    return {
-        name.removeprefix("module."): tensor for name, tensor in archive.get("state_dict", archive).items()
-    }
 
 
 _READERS = {"safetensors_state": _safetensors_state, "torch_state": _torch_state}

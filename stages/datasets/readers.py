@@ -4,7 +4,6 @@ Each takes the folder of raw files, the split and the source's options, and retu
 channels) uint8 and labels (n,) int64, in any order.
 """
 
-import gzip
 import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.datasets.files import load_arrays, tar_members, zip_members
+from stages.datasets.files import gzip_content, load_arrays, tar_members, zip_members
 from stages.lib.core.errors import InputError
 
 Images = tuple[np.ndarray, np.ndarray]
@@ -57,9 +56,16 @@ def cifar_pickles(folder: Path, split: str, options: Mapping[str, str]) -> Image
     with open(folder / options["archive"], "rb") as file:
         for name, content in tar_members(file, suffixes=("",)):
             if name.startswith(prefix):
-                batch = load_arrays(content)
-                images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-                labels += batch[options["label"]]
+                try:
+                    batch = load_arrays(content)
+                    images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+                    labels += batch[options["label"]]
+                except InputError as error:
+                    raise InputError(f"{folder / options['archive']}: {name}: {error}") from None
+                except (AttributeError, KeyError, TypeError, ValueError):
+                    raise InputError(
+                        f"{folder / options['archive']}: {name} is no batch of images and labels; fetch it again"
+                    ) from None
     if not images:
         raise InputError(f"{folder / options['archive']} holds no batch of the split {split}; fetch it again")
     return np.concatenate(images), np.array(labels, dtype=np.int64)
@@ -139,16 +145,20 @@ def _resized(file: Path, resize: int, crop: int) -> np.ndarray:
 def _decode(encoded: Iterable[bytes]) -> np.ndarray:
     """(n, height, width, 3) uint8 of encoded images of one size; decoding leaves Python's lock, so threads help."""
     with ThreadPoolExecutor(2) as pool:
-        return np.stack(
-            list(pool.map(lambda b: np.asarray(Image.open(io.BytesIO(b)).convert("RGB")), encoded))
-        )
+        return np.stack(list(pool.map(_picture, encoded)))
+
+
+def _picture(encoded: bytes) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"a picture of the set cannot be read ({error}); fetch it again") from None
 
 
 def _idx_array(file: Path) -> np.ndarray:
-    try:
-        content = gzip.decompress(file.read_bytes())
-    except (OSError, EOFError) as error:
-        raise InputError(f"{file} is not a whole gzip file ({error}); delete it and fetch it again") from None
+    content = gzip_content(file)
+    if len(content) < 4 or len(content) < 4 + 4 * content[3]:
+        raise InputError(f"{file} is too short for an IDX file; fetch it again")
     dimensions = content[3]
     shape = np.frombuffer(content, ">i4", dimensions, offset=4)
     if len(content) != 4 + 4 * dimensions + int(np.prod(shape)):

@@ -84,7 +84,9 @@ def fetch(entry: Entry, raw: Path) -> Source:
         try:
             if not _all_there(source, raw):
                 _PROBES[source.kind](source)
-                _FETCHERS[source.kind](source, raw)
+                with tempfile.TemporaryDirectory(dir=raw) as folder:
+                    _FETCHERS[source.kind](source, Path(folder))
+                    _take(source, Path(folder), raw)
             check_files(source, folder_of(source, raw))
             return source
         except (NoAnswer, InputError) as reason:
@@ -93,6 +95,19 @@ def fetch(entry: Entry, raw: Path) -> Source:
         f"{entry.title}: no source answers ({'; '.join(reasons)}); set DATA_MIRROR to a folder that holds it,"
         " or open the network, and run again"
     )
+
+
+def _take(source: Source, folder: Path, raw: Path) -> None:
+    """Move what was fetched to the raw files, once all of it is there and has the right bytes."""
+    if source.kind in ("bundled", "folder"):
+        return
+    for name, checksum in source.files.items():
+        if not (folder / name).is_file():
+            raise NoAnswer(f"it holds no {name}")
+        check_file(folder / name, checksum, called=name)
+    for name in source.files:
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).replace(raw / name)
 
 
 def described(source: Source) -> str:

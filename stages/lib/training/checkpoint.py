@@ -1,12 +1,14 @@
 """Checkpoints of long training: a killed job goes on from the last one, a damaged one is passed over."""
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stages.lib.core.artifacts import atomic_path, write_text
+from stages.lib.core.errors import InputError
 
 KEPT = 2  # the one before the newest is there for the case that the newest is damaged
 
@@ -29,6 +31,11 @@ def load_checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
     for file in sorted(Path(folder).glob("*.pt"), reverse=True):
         digest = file.with_suffix(".sha256")
         if digest.is_file() and digest.read_text() == hashlib.sha256(file.read_bytes()).hexdigest():
-            # weights_only: tensors and plain values; nothing in the file is executed
-            return int(file.stem), torch.load(file, weights_only=True, map_location="cpu")
+            try:
+                # weights_only: tensors and plain values; nothing in the file is executed
+                return int(file.stem), torch.load(file, weights_only=True, map_location="cpu")
+            except pickle.UnpicklingError:
+                raise InputError(
+                    f"{file} holds more than weights; do not trust it, delete {folder} and run again"
+                ) from None
     return None

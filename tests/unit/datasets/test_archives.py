@@ -15,7 +15,6 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,7 +25,6 @@ from stages.datasets.fetch_dataset import main as fetch_dataset
 from stages.datasets.files import check_file, load_arrays, tar_members, zip_members
 from stages.datasets.prepare import manifest_of, prepare_split
 from stages.datasets.prepare_images import main as prepare_images
-from stages.datasets.prepare_pretrained import read_state
 from stages.datasets.sources import answer_of, fetch, sentence_of
 from stages.lib.core.artifacts import write_json
 from stages.lib.core.commands import to_json
@@ -108,13 +106,6 @@ def test_damaged_pickles_are_one_sentence(junk):
     # no byte string of this length is a whole pickle of a dict but the empty one's
     with contextlib.suppress(InputError):
         assert load_arrays(junk) == {}
-
-
-def test_weights_that_call_something_are_refused(tmp_path):
-    torch.save({"state_dict": Hostile()}, tmp_path / "net.th")
-    source = Source(kind="url", reader="torch_state", location="x", files={"net.th": "sha256:" + "0" * 64})
-    with pytest.raises(InputError, match="not a torch archive of plain weights"):
-        read_state(source, tmp_path)
 
 
 def test_members_of_a_tar_cannot_leave_it(tmp_path):
