@@ -3,7 +3,20 @@
 import re
 from dataclasses import dataclass, field
 
-SOURCE_KINDS = ("bundled", "mirror", "debian", "pypi", "npm", "url", "folder")
+# kind of source -> what its location is, and the pattern of it: a location becomes a word of a package client's command
+# or part of an import, and stands in logs and records, where no password may
+LOCATIONS = {
+    "bundled": ("a Python package", r"[A-Za-z_][A-Za-z0-9_.]*"),
+    "mirror": ("a folder in DATA_MIRROR", r"(?!.*\.\.)([A-Za-z0-9_][A-Za-z0-9_./-]*)?"),
+    "debian": ("a Debian package", r"[a-z0-9][a-z0-9+.=:~-]*"),
+    "pypi": ("package==version", r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]*"),
+    "npm": ("package@version", r"(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*(@[A-Za-z0-9.+-]+)?"),
+    "url": (
+        "an address http(s)://host/path/ without user, password and query",
+        r"https?://[^\s@/?#]+(/[^\s?#]*)?",
+    ),
+    "folder": ("an environment variable in capitals", r"[A-Z][A-Z0-9_]*"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +36,12 @@ class Source:
     options: dict[str, str] = field(default_factory=dict)  # of the reader
 
     def __post_init__(self) -> None:
-        if self.kind not in SOURCE_KINDS:
-            raise ValueError(f"kind is {self.kind!r}: choose one of {', '.join(SOURCE_KINDS)}")
+        if self.kind not in LOCATIONS:
+            raise ValueError(f"kind is {self.kind!r}: choose one of {', '.join(LOCATIONS)}")
+        meaning, pattern = LOCATIONS[self.kind]
+        if not re.fullmatch(pattern, self.location):
+            # not shown: it may hold a password
+            raise ValueError(f"location is wrong: of the kind {self.kind}, give {meaning}")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.reader):
             raise ValueError(f"reader is {self.reader!r}: name a function of stages/datasets/readers.py")
         for name, checksum in self.files.items():

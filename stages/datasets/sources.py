@@ -1,6 +1,7 @@
 """Sources of a set: which one answers, and its files, verified, in the raw folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry, Source
-from stages.datasets.files import check_file, tar_members, zip_members
+from stages.datasets.files import LIMIT_BYTES, check_file, tar_members, zip_members
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.errors import InputError
 from stages.lib.core.progress import Progress
@@ -216,7 +218,7 @@ def _probe_url(source: Source) -> None:
     try:
         with urllib.request.urlopen(request, timeout=PROBE_S):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise NoAnswer(f"not reached ({_short(error)})") from None
 
 
@@ -281,7 +283,9 @@ def _fetch_url(source: Source, raw: Path) -> None:
                     while chunk := answer.read(CHUNK_BYTES):
                         file.write(chunk)
                         progress.advance()
-        except (OSError, ValueError) as error:
+                        if file.tell() > LIMIT_BYTES:
+                            raise ValueError(f"it is larger than {LIMIT_BYTES} bytes")
+        except (OSError, ValueError, HTTPException) as error:
             raise NoAnswer(f"the download of {name} failed ({_short(error)})") from None
 
 
@@ -312,12 +316,18 @@ def _call(
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1][:120]
+    return _public((text.strip().splitlines() or ["no message"])[-1])[:120]
 
 
 def _short(error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return str(reason)[:80]
+    return _public(str(reason))[:80]
+
+
+def _public(text: str) -> str:
+    """What another program or a server says, in one line, without the user and the password of an address."""
+    line = "".join(sign if sign.isprintable() else " " for sign in text)
+    return re.sub(r"(?<=//)[^/\s]*@", "***@", " ".join(line.split()))
 
 
 _PROBES: dict[str, Callable[[Source], None]] = {

@@ -75,7 +75,7 @@ def test_archive_and_parquet_prepare_to_the_same_rows(tmp_path, small_set):
     images, labels = small_set
     write_cifar_archive(tmp_path / "cifar.tar.gz", images, labels)
     write_cifar_parquet(tmp_path / "train.parquet", images[::-1], labels[::-1])
-    archive = Source(kind="url", reader="cifar_pickles", location="x",
+    archive = Source(kind="url", reader="cifar_pickles", location="https://host/",
                      options={"archive": "cifar.tar.gz", "set": "cifar10", "label": "labels"})  # fmt: skip
     parquet = Source(kind="mirror", reader="cifar_parquet", options={"label": "label"})
     digest = content_digest(image_digests(images, labels))

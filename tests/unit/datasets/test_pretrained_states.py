@@ -267,7 +267,7 @@ def test_weights_that_cannot_be_used_are_one_sentence(tmp_path, prepare, monkeyp
 
 def test_a_checksum_may_be_left_out_for_the_users_files_only():
     with pytest.raises(ValueError, match="give sha256"):
-        Source(kind="url", reader="torch_state", location="x", files={"net.pth": ""})
+        Source(kind="url", reader="torch_state", location="https://host/", files={"net.pth": ""})
 
 
 def test_pretrained_entries_name_networks_and_options_that_exist():
