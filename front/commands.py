@@ -12,12 +12,17 @@ import sys
 import threading
 import time
 
+from front.audit import AuditError, pinned_files, vulnerabilities
 from front.environments import ROOT, SetupError, hold, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults")
 _HELD = []  # descriptor of the lock of the run that is at work, which what it starts holds too
-SUITE_ENVIRONMENTS = {"oracles": ["main", "oracles", "hardware"], "workflow": ["main", "hardware", "render"]}
+SUITE_ENVIRONMENTS = {
+    "unit": ["main", "audit"],
+    "oracles": ["main", "oracles", "hardware"],
+    "workflow": ["main", "hardware", "render"],
+}
 
 
 class UserError(Exception):
@@ -30,7 +35,7 @@ def main(argv=None):
     try:
         args = parse(argv)
         return args.run(args) or 0
-    except (UserError, SetupError) as error:
+    except (UserError, SetupError, AuditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -148,7 +153,7 @@ def bench(args):
 
 def share(args):
     """What this scale has made, into the store and into git."""
-    return _sharing("share", args, _check_targets(args.targets))
+    return _sharing("share", args, ["--", *_check_targets(args.targets)])
 
 
 def pull(args):
@@ -197,6 +202,17 @@ def _is_revision(word):
     )
 
 
+def audit(args):
+    """Known vulnerabilities of every package that the locks pin; exit code 1 where there are any."""
+    set_up(["audit"])
+    count, found = 0, []
+    for file in pinned_files():
+        packages, lines = vulnerabilities(file, args.extra)
+        count, found = count + packages, found + lines
+    print("\n".join(found) or f"no known vulnerability in {count} pinned packages")
+    return bool(found)
+
+
 def clean(args):
     folders = [ROOT / "results" / args.scale, ROOT / "scratch"]
     there = [folder for folder in folders if folder.exists()]
@@ -209,7 +225,7 @@ def clean(args):
 
 
 def parse(argv):
-    """The command line. Arguments behind `--` go to Snakemake or pytest as they are."""
+    """The command line. Arguments behind `--` go to Snakemake, pytest or pip-audit as they are."""
     extra = argv[argv.index("--") + 1 :] if "--" in argv else []
     own = argv[: argv.index("--")] if "--" in argv else argv
     parser = _Parser(prog="./repro", description="Seven papers on efficient deep learning, reproduced.")
@@ -261,6 +277,7 @@ def parse(argv):
     command = add("crate", crate, "write shared results as an RO-Crate", [scale, store])
     command.add_argument("folder", metavar="FOLDER")
     command.add_argument("revision", nargs="?", metavar="REV")
+    add("audit", audit, "look for known vulnerabilities in the locked packages", [])
     command = add("clean", clean, "remove results of a scale", [scale])
     command.add_argument("--yes", action="store_true", help="really remove")
 
@@ -313,6 +330,8 @@ def _check_targets(targets):
     """Targets that are neither a rule nor a file's path get the nearest rule's name."""
     rules = _rules()
     for target in targets:
+        if not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*", target):
+            raise UserError(f"there is no target {target!r}: name a rule, or a file below results or data")
         if target not in rules and "/" not in target:
             near = difflib.get_close_matches(target, rules, n=1)
             hint = f"did you mean {near[0]}?" if near else "see the table in README.md"

@@ -32,9 +32,13 @@ def repro(*arguments, **environ):
         (["runn"], "'runn' is not known; did you mean run?"),
         (["run", "--scale", "labtop"], "'labtop' is not known; did you mean laptop?"),
         (["run", "minifloat"], "there is no target 'minifloat'; did you mean minifloats?"),
+        (
+            ["run", "results/smoke/0;touch pwned"],
+            "there is no target 'results/smoke/0;touch pwned': name a rule",
+        ),
         (["run", "-j", "0"], "'0' is not a number of 1 or more"),
         (["test", "units"], "there is no suite 'units'; unit is one"),
-        (["setup", "mian"], "there is no environment 'mian'; choose from hardware, main"),
+        (["setup", "mian"], "there is no environment 'mian'; choose from audit, hardware, main"),
         (
             ["claims", "--scale", "paper"],
             "results/paper/claims.md is not there yet; make it with ./repro run",
@@ -65,7 +69,7 @@ def test_progress_is_the_last_line_of_the_logs_at_work(tmp_path):
 
 def test_help_names_every_command():
     text = repro("--help").stdout
-    for command in ("run", "test", "setup", "status", "why", "claims", "report", "bench", "clean"):
+    for command in ("run", "test", "setup", "status", "why", "claims", "report", "bench", "audit", "clean"):
         assert f"\n    {command} " in text
 
 
