@@ -51,7 +51,7 @@ def photo(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return shrunk(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a photo ({error}); replace it or take it away") from None
 
 

@@ -5,6 +5,7 @@ Planned commands are really run, by the shell that runs jobs, with a stand-in fo
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 from typing import Any
@@ -26,6 +27,7 @@ OPTIONAL = [
     "data/prepared/plates/plates.npz",
     "results/smoke/hardware/weight_profile/user/mine.csv",
     "results/smoke/hardware/voltage/sky130_voltage.csv",
+    "results/smoke/models/own/model.json",
 ]
 NOTE = """#!/bin/sh
 printf '%s\\0' "$@" >> noted
@@ -111,8 +113,9 @@ def test_text_that_is_taken_is_one_word_of_a_command(checkout, refusals):
         settings = merged(settings, override(place, EVERYTHING))
     ports = dict.fromkeys(("top", "weight_port", "activation_port", "sum_port"), EVERYTHING)
     netlist = USER_NETLIST | ports | {"netlist": PATH, "library": PATH}
+    offload = {"grid": {"machines": [EVERYTHING]}, "converted": {"own": "OWN_MODEL"}}
     hardware = {"sky130": PATH, "timing": {"user_netlists": [netlist]}}
-    settings = merged(settings, {"hardware": hardware, "offload": {"grid": {"machines": [EVERYTHING]}}})
+    settings = merged(settings, {"hardware": hardware, "offload": offload})
     (checkout.root / "hostile.json").write_text(json.dumps(settings))
     (checkout.root / PATH).touch()
     planned = checkout.snakemake(
@@ -125,7 +128,9 @@ def test_text_that_is_taken_is_one_word_of_a_command(checkout, refusals):
     assert len(commands) > 60
     words = run_noted(checkout, commands)
     assert not list(checkout.root.rglob("pwned*"))
-    assert {f"{flag}={EVERYTHING}" for flag in ("--folder", "--top", "--sum-port", "--machine")} <= words
+    assert {
+        f"{flag}={EVERYTHING}" for flag in ("--folder", "--top", "--sum-port", "--machine", "--source")
+    } <= words
     assert {f"{flag}={PATH}" for flag in ("--library", "--netlist", "--sky130")} <= words
     for word in words:
         assert not word.startswith("--help")
@@ -145,7 +150,12 @@ def run_noted(checkout: Checkout, commands: list[str]) -> set[str]:
     script.write_text(NOTE)
     try:
         for command in commands:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=checkout.root, check=True)
+            subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                cwd=checkout.root,
+                check=True,
+                env=os.environ | {"OWN_MODEL": EVERYTHING},
+            )
     finally:
         script.write_text(text)
     return set((checkout.root / "noted").read_text().split("\0"))

@@ -27,7 +27,7 @@ FAILING = "data/raw/mnist/source.json"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     """A checkout in which some jobs have run with secrets around them, one in vain; and what was printed."""
-    checkout = copy_of_checkout(tmp_path_factory.mktemp("private"))
+    checkout = copy_of_checkout(tmp_path_factory.mktemp("private") / "somebody's folder; $(touch pwned)")
     (checkout.root / FOLDER).mkdir()
     Image.new("RGB", (8, 8)).save(checkout.root / FOLDER / "photo.png")
     (checkout.root / "plates.json").write_text(json.dumps({"hands": {"plates": {"folder": FOLDER}}}))
