@@ -13,22 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from stages.lib.core.errors import InputError
 
 # above any set here, unpacked; an archive that holds more is a bomb
 LIMIT_BYTES = 2 * 2**30
 LIMIT_MEMBERS = 500_000
-# what a damaged archive can raise
-_DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
-    *(
-        NotImplementedError,
-        RuntimeError,
-        UnicodeError,
-    ),  # compression that is not known, a password, names that are no text
-)
+# what a damaged archive can raise; the last three: a name that is no text, an unknown compression, a password
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+_DAMAGE += (UnicodeError, NotImplementedError, RuntimeError)
 
 
 def check_file(path: Path, checksum: str, called: str = "") -> None:
@@ -47,7 +41,7 @@ def check_file(path: Path, checksum: str, called: str = "") -> None:
         )
 
 
-def tar_members(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+def tar_members(file: io.BufferedReader, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Base name and content of the regular files of a tar whose names end with one of `suffixes`.
 
     Nothing is written to disk, so that no path in the archive can lead anywhere; links and devices are passed over.
@@ -69,7 +63,7 @@ def zip_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, by
                     content = file.read(member.file_size + 1)
                 if len(content) != member.file_size:
                     raise InputError(
-                        f"{path}: {member.filename} is larger than the archive says; do not trust it"
+                        f"{path}: {member.filename!r} is larger than the archive says; do not trust it"
                     )
                 yield member.filename, content
 
@@ -132,7 +126,7 @@ def load_arrays(content: bytes) -> Any:
         ) from None
 
 
-def _tar_paths(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+def _tar_paths(file: io.BufferedReader, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     name = getattr(file, "name", None)
     where = (
         "the archive" if name is None or isinstance(name, int) else Path(name).name
@@ -145,7 +139,7 @@ def _tar_paths(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str,
     ):
         for count, member in enumerate(archive, start=1):
             if member.size < 0:
-                raise tarfile.ReadError(f"{member.name} has a size below 0")
+                raise tarfile.ReadError(f"{member.name!r} has a size below 0")
             size_bytes += member.size  # a sparse file's is more than the bytes that stand in the archive
             _check_size(where, size_bytes, count)
             if member.isfile() and member.name.endswith(suffixes):
@@ -154,14 +148,13 @@ def _tar_paths(file: BinaryIO, suffixes: tuple[str, ...]) -> Iterator[tuple[str,
                 yield member.name, content.read()
 
 
-def _unpacked(file: BinaryIO) -> IO[bytes]:
+def _unpacked(file: io.BufferedReader) -> IO[bytes]:
     """The tar in a file that may be compressed."""
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
-    start = buffered.peek(6)
+    start = file.peek(6)
     for magic, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
         if start.startswith(magic):
-            return opened(buffered)
-    return buffered
+            return opened(file)
+    return file
 
 
 class _Limited:
@@ -185,7 +178,7 @@ def _matching(
 ) -> Iterator[tuple[str, bytes]]:
     for name, content in members:
         if name.startswith("/") or ".." in name.split("/"):
-            raise InputError(f"{path}: {name} leads out of the archive; do not trust this file")
+            raise InputError(f"{path}: {name!r} leads out of the archive; do not trust this file")
         if any(fnmatchcase(name, pattern) for pattern in patterns):
             yield name, content
 
