@@ -18,7 +18,7 @@ TEXT = {".json", ".csv", ".tsv", ".md", ".svg", ".txt", ".html", ".log", ""}
 FOLDER = 'my pictures\' $(touch pwned);`touch pwned` "x"'
 TARGETS = [
     "data/prepared/plates/plates.npz",
-    "data/prepared/digits/test/dataset.json",
+    "data/raw/digits/source.json",
     "results/smoke/crisp/parts/measure_tensor_cores.json",
 ]
 FAILING = "data/raw/mnist/source.json"
