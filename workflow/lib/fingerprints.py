@@ -2,15 +2,23 @@
 
 The code of a verb is the syntax trees, without docstrings, of every module that its imports reach within
 `stages`. Comments, formatting, file times and modules that it does not import do not count.
+
+To read all modules takes seconds, and every start of Snakemake needs it: what was found is kept by the bytes of the file.
 """
 
 import ast
+import atexit
 import hashlib
+import json
+import platform
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from stages.lib.core.artifacts import write_json
+
 ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / ".snakemake" / "fingerprints.json"
 
 
 def code_of(verb: str, *modules: str, files: Sequence[str] = (), root: Path = ROOT) -> str:
@@ -22,7 +30,7 @@ def code_of(verb: str, *modules: str, files: Sequence[str] = (), root: Path = RO
     closure = sorted(set().union(*(_closure(f"stages.{name}", root) for name in (verb, *modules))))
     digest = hashlib.sha256()
     for module in closure:
-        digest.update(f"{module}:{_tree_digest(_file_of(module, root))}\n".encode())
+        digest.update(f"{module}:{_read(_file_of(module, root))[0]}\n".encode())
     for name in files:
         digest.update(root.joinpath("stages", name).read_bytes())
     return digest.hexdigest()[:16]
@@ -57,26 +65,55 @@ def _file_of(module: str, root: Path) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def _imports(file: Path, root: Path) -> list[str]:
+    """Modules of `stages` that a file imports."""
+    return [n for n in _read(file)[1] if n.split(".")[0] == "stages" and _file_of(n, root).is_file()]
+
+
 @cache
-def _imports(file: Path, root: Path) -> tuple[str, ...]:
+def _read(file: Path) -> tuple[str, list[str]]:
+    """Digest of a file's syntax tree, and all names that it imports."""
+    content = file.read_bytes()
+    # trees are not the same in every Python
+    key = f"{platform.python_version()} {hashlib.sha256(content).hexdigest()}"
+    if key not in _kept():
+        tree = ast.parse(content)
+        names = _imported(tree)
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and _is_text(body[0]):
+                node.body = body[1:]  # type: ignore[attr-defined]
+        _kept()[key] = [hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names]
+    digest, names = _kept()[key]
+    return digest, names
+
+
+@cache
+def _kept() -> dict[str, list]:
+    """What was found before, written again at the end where more was found."""
+    try:
+        kept = json.loads(KEPT.read_bytes())
+    except (OSError, ValueError):
+        kept = {}
+    before = len(kept)
+
+    def write() -> None:
+        if len(kept) > before and KEPT.parent.is_dir():
+            write_json(KEPT, kept)
+
+    atexit.register(write)
+    return kept
+
+
+def _imported(tree: ast.AST) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             # what is imported may be a module or a name in one; a name is not a file and drops out
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(n for n in names if n.split(".")[0] == "stages" and _file_of(n, root).is_file())
-
-
-@cache
-def _tree_digest(file: Path) -> str:
-    tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return names
 
 
 def _is_text(node: ast.AST) -> bool:
