@@ -27,6 +27,8 @@ check_storage_classes()
 
 localrules:
     all,
+    # a cluster's nodes often reach no network; where the run is started there is one
+    fetch_dataset,
     datasets,
     teachers,
     minifloats,

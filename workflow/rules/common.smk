@@ -25,6 +25,8 @@ except InputError as error:
 SCALE, SETTINGS = CATALOGUE.scale, CATALOGUE.settings
 
 config.setdefault("device", "auto")
+# what a scheduler is asked for: `auto` takes what is where the job lands, so that only `cuda` waits for a GPU
+GPUS = 1 if config["device"] == "cuda" else 0
 
 # the set of clips that is rendered again
 FIRST_CLIPS = next(iter(SETTINGS.hands.sets), None)

@@ -28,7 +28,7 @@ rule condense:
     resources:
         mem_mb=3000,
         runtime=720,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(to_json(EXPANSION.condensation)),
@@ -65,7 +65,7 @@ rule judge_condensed:
     resources:
         mem_mb=2000,
         runtime=240,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: CATALOGUE.judged_json(wc.judged),
@@ -119,11 +119,12 @@ rule expand_set:
         "results/{scale}/logs/expand_set/{study}/{arm}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/expand_set/{study}/{arm}/{seed}.tsv"
+    retries: 1
     threads: 1
     resources:
         mem_mb=2000,
         runtime=720,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: CATALOGUE.expansion_json(wc.study),
@@ -177,7 +178,7 @@ rule compare_pools:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         runs=lambda wc: " ".join(

@@ -25,6 +25,7 @@ rule train_language_model:
         "results/{scale}/benchmarks/train_language_model/{model}.tsv"
     wildcard_constraints:
         model="|".join(CATALOGUE.llama_models()) or "none",
+    retries: 1
     threads: 1
     resources:
         mem_mb=2500,
@@ -57,11 +58,12 @@ rule evaluate_rows:
         "results/{scale}/benchmarks/evaluate_rows/{study}/{model}.tsv"
     wildcard_constraints:
         model=names.LANGUAGE_MODEL,
+    retries: 1
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: to_json(
@@ -169,7 +171,7 @@ rule export_row:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: to_json(replace(export_study(wc), models=(), rows=())),

@@ -332,7 +332,7 @@ rule study_diversity:
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(
@@ -491,7 +491,7 @@ rule train_fingertips:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(to_json(SETTINGS.hands.fingertips)),

@@ -17,11 +17,12 @@ rule train_moe:
         "results/{scale}/benchmarks/train_moe/{model}.tsv"
     wildcard_constraints:
         model="|".join(CATALOGUE.moe_models()) or "none",
+    retries: 1
     threads: 1
     resources:
         mem_mb=2500,
         runtime=240,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         domains=lambda wc: " ".join(CATALOGUE.domains_of(wc.model)),
@@ -79,7 +80,7 @@ rule record_traces:
     resources:
         mem_mb=2500,
         runtime=60,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         domains=lambda wc: " ".join(CATALOGUE.domains_of(wc.model)),
@@ -109,7 +110,7 @@ rule measure_quality:
     resources:
         mem_mb=2500,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(to_json(OFFLOAD.traces)),

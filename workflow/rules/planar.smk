@@ -13,11 +13,12 @@ rule train_compositor:
         "results/{scale}/logs/train_compositor/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/train_compositor/{seed}.tsv"
+    retries: 1
     threads: 1
     resources:
         mem_mb=2000,
         runtime=240,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(to_json(SETTINGS.hands.planar.compositor)),
@@ -47,11 +48,12 @@ rule compare_arms:
         "results/{scale}/logs/compare_arms/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/compare_arms/{seed}.tsv"
+    retries: 1
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         steps=SETTINGS.hands.planar.steps,

@@ -20,7 +20,7 @@ rule study_accuracy:
     resources:
         mem_mb=3000,
         runtime=240,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: to_json(

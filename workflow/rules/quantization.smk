@@ -17,7 +17,7 @@ rule sweep_formats:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         sweep=lambda wc: CATALOGUE.sweep_json(wc.sweep),
@@ -179,7 +179,7 @@ rule search_formats:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         search=verbatim(to_json(replace(SETTINGS.quantization.mixed, models=()))),
@@ -385,7 +385,7 @@ rule export_model:
     resources:
         mem_mb=3000,
         runtime=60,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         export=lambda wc: to_json(replace(CATALOGUE.exports()[wc.export], model="")),

@@ -29,11 +29,12 @@ rule distil_student:
         "results/{scale}/logs/distil_student/{study}/{model}/{method}/{seed}.log",
     benchmark:
         "results/{scale}/benchmarks/distil_student/{study}/{model}/{method}/{seed}.tsv"
+    retries: 1
     threads: 1
     resources:
         mem_mb=2000,
         runtime=720,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=lambda wc: CATALOGUE.distil_json(wc.study),
@@ -69,7 +70,7 @@ rule study_labels:
     resources:
         mem_mb=2000,
         runtime=30,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         config=verbatim(to_json(REPLAY.labels)),

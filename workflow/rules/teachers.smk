@@ -21,7 +21,7 @@ rule train_teacher:
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         recipe=lambda wc: to_json(CATALOGUE.recipe_of(wc.model)),
@@ -84,7 +84,7 @@ rule evaluate_pretrained:
     resources:
         mem_mb=2000,
         runtime=30,
-        gpu=0,
+        gpu=GPUS,
         device=config["device"],
     params:
         model=lambda wc, input: parent_of(input.model[0]),
