@@ -11,17 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from front.audit import AuditError, pinned_files, vulnerabilities
 from front.environments import ROOT, SetupError, hold, known_environments, set_up
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
-SUITES = ("unit", "oracles", "workflow", "faults")
+SUITES = ("unit", "oracles", "workflow", "faults", "cluster")
+# what submits jobs, by profile
+SUBMITTERS = {"slurm": "sbatch", "kubernetes": "kubectl"}
 _HELD = []  # descriptor of the lock of the run that is at work, which what it starts holds too
 SUITE_ENVIRONMENTS = {
     "unit": ["main", "audit"],
     "oracles": ["main", "oracles", "hardware"],
     "workflow": ["main", "hardware", "render"],
+    "cluster": ["main", "hardware", "render"],
 }
 
 
@@ -46,9 +50,11 @@ def main(argv=None):
 def run(args):
     set_up(["main", "hardware", "render"], args.torch)
     names = _check_targets(args.targets)
+    extra = [*_placed(args.profile, args.jobs), *args.extra]
     if args.plan:
         _preflight(args.scale)
-        return _python("-m", "workflow.lib.plan", "--scale", args.scale, "--cores", str(args.jobs), *names)
+        cores = args.jobs or os.cpu_count() or 1
+        return _python("-m", "workflow.lib.plan", "--scale", args.scale, "--cores", str(cores), *names)
     start = time.monotonic()
     if {"bench", "judge"} & set(names):
         set_up(["oracles"], args.torch)
@@ -56,7 +62,7 @@ def run(args):
         code = _preflight(args.scale)
         if code:
             return code
-        code = _snakemake(args.scale, names, args.extra, cores=args.jobs, device=args.device)
+        code = _snakemake(args.scale, names, extra, cores=args.jobs, device=args.device)
     results = ROOT / "results" / args.scale
     if code:
         print(
@@ -240,7 +246,13 @@ def parse(argv):
     command.add_argument(
         "targets", nargs="*", metavar="TARGET", help="a paper, `claims`, ... or a file; default: all"
     )
-    command.add_argument("-j", "--jobs", type=_positive, default=os.cpu_count() or 1, help="jobs at a time")
+    command.add_argument("-j", "--jobs", type=_positive, help="jobs at a time (default: one a core)")
+    command.add_argument(
+        "--profile",
+        type=_profile,
+        metavar="NAME",
+        help=f"where jobs run: {', '.join(_profiles())}, or a folder with a config.yaml of your own",
+    )
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
     command = add("test", test, "run the tests", [torch])
@@ -324,6 +336,33 @@ def _suite(text):
             f"there is no suite {text!r}; " + (near or ["; ".join(SUITES)])[0] + " is one"
         )
     return text
+
+
+def _profiles():
+    return sorted(file.parent.name for file in (ROOT / "profiles").glob("*/config.yaml"))
+
+
+def _profile(text):
+    """The folder of a profile, given by its name in profiles/ or its path."""
+    for folder in (ROOT / "profiles" / text, Path(text).absolute()):
+        if (folder / "config.yaml").is_file():
+            return folder
+    near = (difflib.get_close_matches(text, _profiles(), n=1) or _profiles())[0]
+    raise argparse.ArgumentTypeError(
+        f"there is no profile {text!r}; {near} is one, and so is any folder with a config.yaml"
+    )
+
+
+def _placed(profile, jobs):
+    """Arguments that run jobs where a profile says: what is submitted at a time is no count of this machine's cores."""
+    if profile is None:
+        return []
+    submitter = SUBMITTERS.get(profile.name, "sh")
+    if shutil.which(submitter) is None:
+        raise UserError(
+            f"{submitter} is not here; run where jobs of the cluster are submitted, or without --profile"
+        )
+    return ["--profile", str(profile), *(["--jobs", str(jobs)] if jobs else [])]
 
 
 def _check_targets(targets):

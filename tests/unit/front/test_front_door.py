@@ -36,6 +36,7 @@ def repro(*arguments, **environ):
             ["run", "results/smoke/0;touch pwned"],
             "there is no target 'results/smoke/0;touch pwned': name a rule",
         ),
+        (["run", "--profile", "slrm"], "there is no profile 'slrm'; slurm is one"),
         (["run", "-j", "0"], "'0' is not a number of 1 or more"),
         (["test", "units"], "there is no suite 'units'; unit is one"),
         (["setup", "mian"], "there is no environment 'mian'; choose from audit, hardware, main"),
@@ -53,6 +54,12 @@ def test_a_mistake_is_one_sentence_and_code_2(arguments, sentence):
     assert sentence in done.stderr
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_cluster_that_is_not_here_is_one_sentence(tmp_path):
+    done = repro("run", "--profile", "slurm", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sbatch is not here; run where jobs of the cluster are submitted")
 
 
 def test_progress_is_the_last_line_of_the_logs_at_work(tmp_path):
