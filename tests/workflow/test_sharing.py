@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.checkout import Checkout, copy_of_environments
+
 from workflow.sharing import provenance, pull
 from workflow.sharing.units import unit_of
 
@@ -42,7 +42,9 @@ def test_a_target_gets_only_its_files(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "0 jobs: everything is up to date" in done.stdout
     forced = finished.snakemake("--dry-run", "--forceall", "--quiet", "progress", "crisp").stdout
-    outputs = {o for line in re.findall(r"^    output: (.*)$", forced, flags=re.MULTILINE) for o in line.split(", ")}
+    outputs = {
+        o for line in re.findall(r"^    output: (.*)$", forced, flags=re.MULTILINE) for o in line.split(", ")
+    }
     got = made_files(clone) - tracked
     assert got == {path for path in outputs if not path.startswith("data/raw/")} - tracked
     # no object came that is not one of these files, or the list of a folder that one lies in
@@ -97,7 +99,7 @@ def test_a_store_with_a_flipped_bit_is_refused_whole(finished, tmp_path):
 @pytest.mark.parametrize(
     ("name", "old", "new", "sentence"),
     [
-        ("stages/pruning/patterns.py", '"""\n\n', '"""\n\n# x\n', "stages/pruning/patterns.py differs from the last commit"),
+        ("stages/pruning/masks.py", '"""\n\n', '"""\n\n# x\n', "stages/pruning/masks.py differs from the last commit"),
         ("config/smoke.yaml", "memory_updates: 1", "memory_updates: 2", r"not shared: \d+ outputs are missing or stale"),
     ],
 )  # fmt: skip
@@ -143,6 +145,8 @@ def test_diff_names_what_changed(pulled, edit):
 def test_dvc_compares_the_revision_too(pulled):
     dvc = [pulled.root / ".venv/main/bin/dvc"]
     for arguments in (["status"], ["diff", "HEAD"], ["metrics", "diff", "HEAD"], ["params", "diff", "HEAD"]):
-        done = subprocess.run([*dvc, *arguments], cwd=pulled.root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*dvc, *arguments], cwd=pulled.root, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() in ("", "Data and pipelines are up to date."), arguments
