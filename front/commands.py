@@ -111,13 +111,7 @@ def status(args):
 
 def why(args):
     set_up(["main"])
-    reasons = []
-    for block in re.split(r"^(?=rule \w+:)", _dry_run(args.scale, [args.target]), flags=re.MULTILINE)[1:]:
-        reason = re.search(r"^    reason: (.*)$", block, flags=re.MULTILINE)
-        output = re.search(r"^    output: (.*)$", block, flags=re.MULTILINE)
-        if reason and output:
-            reasons.append(f"{block[5 : block.index(':')]} ({output[1].split(',')[0]}): {reason[1]}")
-    print("\n".join(reasons) or f"{args.target} is up to date")
+    return _python("-m", "workflow.lib.why", "--scale", args.scale, "--", args.target)
 
 
 def claims(args):
@@ -450,24 +444,6 @@ def progress_lines(folders, newer_than):
             if re.search(r"\d+/\d+ \d+%", last):
                 lines.append(f"{log.parent.name}/{log.stem}: {last}")
     return lines
-
-
-def _dry_run(scale, targets):
-    command = [
-        _tool("python"),
-        "-m",
-        "snakemake",
-        "--dry-run",
-        "--quiet",
-        "progress",
-        "--config",
-        f"scale={scale}",
-    ]
-    done = subprocess.run([*command, "--", *targets], cwd=ROOT, env=_environ(), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    if done.returncode:
-        raise UserError("the run cannot be planned: " + " ".join(done.stdout.split())[-300:])
-    return done.stdout
 
 
 def _python(*arguments):

@@ -28,13 +28,18 @@ class Job:
 
 def planned_jobs(scale: str, targets: list[str]) -> list[Job]:
     """The jobs that Snakemake would run. Raises InputError with its last words where it cannot plan."""
+    return parse_jobs(dry_run(scale, targets))
+
+
+def dry_run(scale: str, targets: list[str]) -> str:
+    """What Snakemake says of each job that it would run."""
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "progress"]
     command += ["--config", f"scale={scale}", "--", *targets]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     text = done.stdout + done.stderr
     if done.returncode:
         raise InputError(f"the run cannot be planned: {' '.join(text.split())[-300:]}")
-    return parse_jobs(text)
+    return text
 
 
 def parse_jobs(dry_run: str) -> list[Job]:
