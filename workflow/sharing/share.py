@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    files: list[provenance.SharedFile]
+    files: list[provenance.SharedFile]  # those of earlier shares too
     closed: list[str]  # folders whose content may not be passed on
     pushed: int
     url: str
@@ -66,7 +66,7 @@ def share(root: Path, outputs: Sequence[str], *, scale: str, url: str | None = N
         raise InputError(
             f"{leak} may not be passed on, and .dvcignore did not keep it out; nothing was shared"
         )
-    recorded = provenance.Records(root)
+    recorded, known = provenance.Records(root), _shared_before(root)
     made = {*outputs, *(path for path in md5_of if recorded.read(path))}
     files = provenance.describe(
         root,
@@ -74,8 +74,10 @@ def share(root: Path, outputs: Sequence[str], *, scale: str, url: str | None = N
         md5_of=md5_of,
         in_git=in_git,
         beside=_owners(md5_of, made & set(md5_of)),
-        known=_shared_before(root),
+        known=known,
     )
+    described = {file.path for file in files}
+    files += [f for path, f in known.items() if unit_of(path) not in units and path not in described]
     pushed = store.push(units)
     lacking = store.lacks(md5_of.values())
     if lacking:
@@ -110,21 +112,9 @@ def dvc_yaml(root: Path) -> str:
 
 def dvcignore(closed: Iterable[str]) -> str:
     """.dvcignore: what lies in the folders that DVC keeps and is not to leave."""
-    lines = [
-        "# Written by ./repro share: temporary names, what is not shared, and what may not be passed on."
-    ]
-    return (
-        "\n".join(
-            [
-                *lines,
-                "/data/**/.*",
-                "/results/**/.*",
-                *storage.unshared(),
-                *(f"/{f}/" for f in sorted(closed)),
-            ]
-        )
-        + "\n"
-    )
+    words = "# Written by ./repro share: temporary names, what is not shared, and what may not be passed on."
+    folders = (f"/{folder}/" for folder in sorted(closed))
+    return "\n".join([words, "/data/**/.*", "/results/**/.*", *storage.unshared(), *folders, ""])
 
 
 def _refuse_edited(edited: list[str]) -> None:

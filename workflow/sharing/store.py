@@ -57,7 +57,7 @@ class Store:
         units = list(units)
         files = {md5 for unit in units for _, md5 in self._digests(unit)}
         folders = {md5 for unit in units if (md5 := self._digest(unit)) not in files}
-        with self._sentences():
+        with self._connection():
             there = self._repo.cloud.get_remote_odb(REMOTE)
             parts = [self.lacks(part) for part in (files, folders)]
             for part in parts:
@@ -67,7 +67,7 @@ class Store:
     def lacks(self, md5s: Iterable[str]) -> set[str]:
         """Those of these objects that the store does not have."""
         wanted = set(md5s)
-        with self._sentences():
+        with self._connection():
             return wanted - set(self._repo.cloud.get_remote_odb(REMOTE).oids_exist(wanted))
 
     def fetch(self, md5s: Iterable[str]) -> set[str]:
@@ -76,7 +76,7 @@ class Store:
         if not wanted:
             return set()
         missing = self.lacks(wanted)
-        with self._sentences():
+        with self._connection():
             there = self._repo.cloud.get_remote_odb(REMOTE)
             self._transfer(there, self._repo.cache.local, wanted - missing)
         return missing
@@ -122,18 +122,23 @@ class Store:
             raise InputError(
                 "no store is set for shared files; name one with --store URL or folder"
             ) from None
-        except Exception as error:
-            cause = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-            if isinstance(error, DvcException):
+        except DvcException as error:
+            raise InputError(
+                f"DVC could not do it ({_cause(error)}); mend it and run the same command again"
+            ) from None
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        with self._sentences():
+            try:
+                yield
+            except Exception as error:
+                if not _is_of_connection(error):
+                    raise
                 raise InputError(
-                    f"DVC could not do it ({cause}); mend it and run the same command again"
+                    f"the store {self.url} cannot be used ({_cause(error)}); check its address, the connection and your"
+                    " rights there, and run the same command again: it goes on where it stopped"
                 ) from None
-            if _is_of_connection(error):
-                raise InputError(
-                    f"the store {self.url} cannot be used ({cause}); check its address, the connection and your rights"
-                    " there, and run the same command again: it goes on where it stopped"
-                ) from None
-            raise
 
     def _digest(self, unit: str) -> str:
         return yaml.safe_load((self._root / f"{unit}.dvc").read_text())["outs"][0]["md5"]
@@ -152,6 +157,10 @@ def _inside(root: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split()) or type(error).__name__
 
 
 def _is_of_connection(error: Exception) -> bool:

@@ -31,8 +31,8 @@ def files_of(root: Path, unit: str) -> list[str]:
     place = root / unit
     if place.is_file():
         return [unit]
-    found = (file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return sorted(file.relative_to(root).as_posix() for file in found)
+    paths = sorted(file.relative_to(root).as_posix() for file in place.rglob("*") if file.is_file())
+    return [path for path in paths if "/." not in path]
 
 
 def closed_folders(root: Path, paths: Iterable[str], names: Collection[str]) -> set[str]:

@@ -291,6 +291,16 @@ def test_two_revisions_go_back_and_forth(project, store, tmp_path):
         assert provenance.read(clone.root)[FIGURE] == provenance.read_at(clone.root, revision)[FIGURE]
 
 
+def test_a_share_of_some_outputs_keeps_what_was_shared_before(project, store, tmp_path):
+    project.share(url=store)
+    other = "results/smoke/models/vgg/weights.safetensors"
+    project.write(other, b"other weights", params=[])
+    project.share((other,), url=store)
+    clone = project.clone(tmp_path / "clone")
+    clone.pull(store)
+    assert clone.files() == project.files()
+
+
 def test_provenance_that_leads_out_of_the_checkout_is_refused(project, store):
     project.share(url=store)
     (file,) = (project.root / "provenance").rglob("teachers.json")
