@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
@@ -160,13 +160,22 @@ def fetch(
         else:
             shutil.copyfile(store.cached(file.md5), copy)
         if not is_intact(copy, file):
-            store.discard(file.md5)
-            raise InputError(
-                f"{file.path} in the store {store.url} is not what was shared (its digest differs): it was damaged or"
-                " tampered with; nothing was changed here, share it again where it was made"
-            )
+            _refuse(file, store)
         progress.advance()
     return fetched
+
+
+def _refuse(file: SharedFile, store: "Store") -> NoReturn:
+    if file.in_git:
+        raise InputError(
+            f"{file.path} as git has it is not what was shared: it was committed without ./repro share; share it where"
+            " it was made, or name the revision of the last share"
+        )
+    store.discard(file.md5)
+    raise InputError(
+        f"{file.path} in the store {store.url} is not what was shared (its digest differs): it was damaged or"
+        " tampered with; nothing was changed here, share it again where it was made"
+    )
 
 
 def is_intact(place: Path, file: SharedFile) -> bool:

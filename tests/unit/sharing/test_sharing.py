@@ -271,6 +271,15 @@ def test_what_was_made_here_is_not_overwritten_unasked(project, store, tmp_path)
     assert clone.files() == project.files()
 
 
+def test_results_that_were_committed_and_not_shared_are_named(project, store, tmp_path):
+    project.share(url=store)
+    project.write(CLAIMS, b"later claims")
+    repository.git(project.root, "commit", "--all", "--quiet", "-m", "results")
+    clone = project.clone(tmp_path / "clone")
+    with pytest.raises(InputError, match=r"claims\.json as git has it is not what was shared"):
+        clone.pull(store)
+
+
 def test_two_revisions_go_back_and_forth(project, store, tmp_path):
     first = project.share(url=store).commit
     old = project.files()
