@@ -162,11 +162,19 @@ rule prepare_pretrained:
         " --model {output.model} > {log} 2>&1"
 
 
+# what a prepared split says of itself, by kind
+ABOUT = {
+    "images": "dataset.json",
+    "text": "text.json",
+    "trajectories": "trajectories.json",
+}
+
+
 # every data set that this scale uses and some source has
 rule datasets:
     input:
         [
-            f"data/prepared/{name}/{split}/dataset.json"
+            f"data/prepared/{name}/{split}/{ABOUT[CATALOGUE.registry.datasets[name].kind]}"
             for name in sorted(CATALOGUE.wanted() - CATALOGUE.unavailable)
             if name in CATALOGUE.registry.datasets
             for split in CATALOGUE.registry.datasets[name].splits
