@@ -7,13 +7,12 @@ index.csv  file, gesture, number, sha256; files are named GESTURE_NUMBER.mp4. Th
 
 import argparse
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from stages.datasets.prepare import read_manifest
-from stages.lib.core.artifacts import file_digest
+from stages.lib.core.artifacts import file_digest, temporary_folder
 from stages.lib.core.errors import InputError, run
 
 
@@ -23,10 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     files = sorted(name for name in source.files if name.endswith(".mp4"))
     if not files:
         raise InputError(f"{args.manifest} names no videos; fetch the set again")
-    args.videos.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.videos.parent) as temporary:
-        folder = Path(temporary) / "videos"
-        folder.mkdir()
+    with temporary_folder(args.videos) as folder:
         rows = []
         for name in files:
             stem = Path(name).stem

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry, Source
 from stages.datasets.files import LIMIT_BYTES, check_file, tar_members, zip_members
-from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.artifacts import atomic_path, temporary_folder
 from stages.lib.core.errors import InputError
 from stages.lib.core.progress import Progress
 
@@ -86,9 +86,9 @@ def fetch(entry: Entry, raw: Path) -> Source:
         try:
             if not _all_there(source, raw):
                 _PROBES[source.kind](source)
-                with tempfile.TemporaryDirectory(dir=raw) as folder:
-                    _FETCHERS[source.kind](source, Path(folder))
-                    _take(source, Path(folder), raw)
+                with temporary_folder(raw / "download") as folder:
+                    _FETCHERS[source.kind](source, folder)
+                    _take(source, folder, raw)
             check_files(source, folder_of(source, raw))
             return source
         except (NoAnswer, InputError) as reason:

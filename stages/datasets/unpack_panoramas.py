@@ -11,13 +11,12 @@ import base64
 import binascii
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from stages.datasets.prepare import read_manifest
-from stages.lib.core.artifacts import file_digest
+from stages.lib.core.artifacts import file_digest, temporary_folder
 from stages.lib.core.errors import InputError, run
 
 EXR_MAGIC = bytes.fromhex("762f3101")
@@ -26,10 +25,7 @@ EXR_MAGIC = bytes.fromhex("762f3101")
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     name, source, raw = read_manifest(args.manifest)
-    args.panoramas.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.panoramas.parent) as temporary:
-        folder = Path(temporary) / "panoramas"
-        folder.mkdir()
+    with temporary_folder(args.panoramas) as folder:
         rows = []
         for file in sorted(source.files):
             target = folder / f"{name.partition('-')[0]}_{file.partition('.')[0]}.exr"

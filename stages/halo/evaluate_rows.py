@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs.append(weights_digest(args.model))
     state = args.state / value_digest([settings, inputs])[:16]
     files = {name: state / f"{name}.npz" for name in rows}
-    missing = [name for name, file in files.items() if not file.is_file()]
+    missing = [name for name, file in files.items() if not is_whole(file)]
     progress = Progress(config.calibration_windows * bool(missing) + len(missing) + 1, "steps")
     if missing:
         calibration = token_windows(
@@ -99,6 +99,15 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_path(args.table) as temporary:
         pd.DataFrame(table).to_csv(temporary, index=False)
     write_arrays(args.losses, arrays | {"layers": np.array(list(linear_layers(model)))})
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a row came to its end in an earlier run, and its file is undamaged."""
+    try:
+        read_arrays(file)
+    except (FileNotFoundError, InputError):
+        return False
+    return True
 
 
 def record_of(found: Quantised, losses: Tensor, quantise_s: float, gather_s: float) -> dict[str, np.ndarray]:

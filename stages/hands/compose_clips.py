@@ -10,7 +10,6 @@ python -m stages.hands.compose_clips --layers part-0.npz part-1.npz --panoramas 
 
 import argparse
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -29,7 +28,7 @@ from stages.hands.layers import Layers, joined, read_layers
 from stages.hands.plates import Plate, draw_plate, plate_credits, read_plates
 from stages.hands.scenes import Camera
 from stages.hands.skin import tone_albedo
-from stages.lib.core.artifacts import file_digest, value_digest, write_json
+from stages.lib.core.artifacts import file_digest, temporary_folder, value_digest, write_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
@@ -48,9 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     panoramas = np.load(args.panoramas, allow_pickle=False)
     plates = read_plates(args.plates) if args.plates else {}
     target = Path(args.dataset)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with temporary_folder(target) as folder:
         for name in ("frames", "masks", "depth", "videos"):
             (folder / name).mkdir()
         coco = compose(
@@ -60,12 +57,9 @@ def main(argv: list[str] | None = None) -> None:
         coco["info"]["content"] = folder_digest(folder)
         write_json(folder / "annotations.json", coco)
         (folder / "README.md").write_text(card(coco), encoding="utf-8")
-        folder.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
         folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def folder_digest(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Rendered layers of clips: what the renderer hands over, before any background."""
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_layers(path: str | Path) -> Layers:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
             clips = json.loads(file["clips"].tobytes())
-    except (KeyError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} holds no rendered layers ({error}); render the clips again") from None
     return Layers(**arrays, clips={int(number): record for number, record in clips.items()})
 

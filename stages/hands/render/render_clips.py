@@ -54,14 +54,16 @@ def main(argv: list[str] | None = None) -> None:
     parts = []
     for number in numbers:
         kept = state / f"{args.set}-{number}.npz"
-        if not kept.exists():
+        try:
+            parts.append(read_layers(kept))
+        except (FileNotFoundError, InputError):  # not rendered yet, or damaged since
             clip = draw_clip(args.set, config, render, number)
             layers = render_clip(clip, render, asset, panoramas[clip.panorama].astype(np.float32), progress)
             write_layers(kept, layers)
+            parts.append(read_layers(kept))
         else:
             for _ in range(config.frames):
                 progress.advance(note=f"{args.set} clip {number} was there")
-        parts.append(read_layers(kept))
     write_layers(args.layers, joined(parts))
     for number in numbers:
         (state / f"{args.set}-{number}.npz").unlink()

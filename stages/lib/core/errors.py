@@ -1,5 +1,6 @@
 """The error that a user can mend, and how a command shows it: one sentence, no traceback, exit code 2."""
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable
@@ -35,10 +36,12 @@ def _sentence(error: OSError) -> str | None:
         errno.EISDIR: f"{where} is a folder where a file is expected",
         errno.ENOTDIR: f"{where} is a file where a folder is expected",
         errno.EROFS: f"{where} lies on a read-only disk; choose another folder",
+        errno.EDQUOT: f"the disk quota for {where} is used up; free some space and run the same command again",
         errno.ENOSPC: f"the disk that holds {where} is full; free some space and run the same command again",
     }.get(error.errno)
 
 
 def _leave(sentence: str, *, code: int) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk may hold the log as well
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
     raise SystemExit(code)

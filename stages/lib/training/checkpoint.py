@@ -1,13 +1,12 @@
 """Checkpoints of long training: a killed job goes on from the last one, a damaged one is passed over."""
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stages.lib.core.artifacts import atomic_path, write_text
+from stages.lib.core.artifacts import atomic_path, file_digest, write_text
 from stages.lib.core.errors import InputError
 
 KEPT = 2  # the one before the newest is there for the case that the newest is damaged
@@ -19,7 +18,7 @@ def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any]) -> Non
     file = folder / f"{step:08d}.pt"
     with atomic_path(file) as temporary:
         torch.save(state, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        digest = file_digest(temporary)
     write_text(file.with_suffix(".sha256"), digest)
     for old in sorted(folder.glob("*.pt"))[:-KEPT]:
         old.unlink()
@@ -30,7 +29,8 @@ def load_checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
     """Step and state of the newest checkpoint whose bytes are those that were written, or None."""
     for file in sorted(Path(folder).glob("*.pt"), reverse=True):
         digest = file.with_suffix(".sha256")
-        if digest.is_file() and digest.read_text() == hashlib.sha256(file.read_bytes()).hexdigest():
+        # bytes: a damaged digest need not be text
+        if digest.is_file() and digest.read_bytes() == file_digest(file).encode():
             try:
                 # weights_only: tensors and plain values; nothing in the file is executed
                 return int(file.stem), torch.load(file, weights_only=True, map_location="cpu")

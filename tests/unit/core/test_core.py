@@ -50,6 +50,22 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_is_in_use_is_not(tmp_path):
+    file, other = tmp_path / "a.json", tmp_path / "a-b.json"
+    killed = (
+        "import os, sys\nfrom stages.lib.core.artifacts import atomic_path, temporary_folder\n"
+        "with atomic_path(sys.argv[1]), temporary_folder(sys.argv[1]), atomic_path(sys.argv[2]):\n    os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(file), str(other)], check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    with atomic_path(other) as in_use:
+        assert len(list(tmp_path.iterdir())) == 3  # the one in use has taken the place of its forerunner
+        write_json(file, {"a": 1})
+        assert sorted(tmp_path.iterdir()) == sorted([file, in_use])
+        write_json(other, {"b": 1})  # two writers of one file: both are whole, the last one stays
+        assert in_use.exists()
+
+
 def test_arrays_go_round_and_pickles_are_refused(tmp_path):
     array = np.arange(6, dtype=np.int16).reshape(2, 3)
     write_array(tmp_path / "a.npy", array)
