@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from front import recovery
 from front.audit import AuditError, pinned_files, vulnerabilities
 from front.environments import ROOT, SetupError, hold, known_environments, set_up
 
@@ -20,12 +21,16 @@ SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults", "cluster")
 # what submits jobs, by profile
 SUBMITTERS = {"slurm": "sbatch", "kubernetes": "kubectl"}
+WRITTEN = (".snakemake", "data", "results", "scratch")  # folders that a run writes to
+FULL_BYTES = 2**20  # less is free than a job's files take
 _HELD = []  # descriptor of the lock of the run that is at work, which what it starts holds too
+RUN_ENVIRONMENTS = ["main", "hardware", "render"]
 SUITE_ENVIRONMENTS = {
     "unit": ["main", "audit"],
     "oracles": ["main", "oracles", "hardware"],
-    "workflow": ["main", "hardware", "render"],
-    "cluster": ["main", "hardware", "render"],
+    "workflow": RUN_ENVIRONMENTS,
+    "faults": RUN_ENVIRONMENTS,
+    "cluster": RUN_ENVIRONMENTS,
 }
 
 
@@ -36,6 +41,7 @@ class UserError(Exception):
 def main(argv=None):
     """Run a command line; returns the exit code. Mistakes are one sentence and code 2."""
     argv = sys.argv[1:] if argv is None else argv
+    recovery.stop_like_ctrl_c()
     try:
         args = parse(argv)
         return args.run(args) or 0
@@ -48,7 +54,7 @@ def main(argv=None):
 
 
 def run(args):
-    set_up(["main", "hardware", "render"], args.torch)
+    set_up(RUN_ENVIRONMENTS, args.torch)
     names = _check_targets(args.targets)
     extra = [*_placed(args.profile, args.jobs), *args.extra]
     if args.plan:
@@ -65,11 +71,7 @@ def run(args):
         code = _snakemake(args.scale, names, extra, cores=args.jobs, device=args.device)
     results = ROOT / "results" / args.scale
     if code:
-        print(
-            "\nThe run stopped: the log of the failed job stands above; its command runs alone as it is printed there,"
-            " from this folder. The same ./repro run goes on where this one stopped.",
-            file=sys.stderr,
-        )
+        print(f"\nThe run stopped: {_what_stopped_it(code)}", file=sys.stderr)
         return code
     print(f"done after {time.monotonic() - start:.0f} s", file=sys.stderr)
     if (results / "report.html").is_file():
@@ -92,7 +94,8 @@ def test(args):
                 raise UserError(
                     f"style: {' '.join(command[:2])} found what is listed above; mend it (ruff format .)"
                 )
-    return _python("-m", "pytest", *[f"tests/{suite}" for suite in suites], *args.extra)
+    long = ["--long"] if args.long else []
+    return _python("-m", "pytest", *[f"tests/{suite}" for suite in suites], *long, *args.extra)
 
 
 def setup(args):
@@ -253,6 +256,9 @@ def parse(argv):
     command.add_argument(
         "suites", nargs="*", metavar="SUITE", type=_suite, help=", ".join(SUITES) + "; default: all"
     )
+    command.add_argument(
+        "--long", action="store_true", help="faults: also kill 30 runs, and print how each recovered"
+    )
     command = add("setup", setup, "make environments", [torch])
     command.add_argument("environments", nargs="*", metavar="ENV", help=", ".join(known_environments()))
     add("status", status, "what a run would do", [scale])
@@ -385,16 +391,25 @@ def _preflight(scale):
 
 def _snakemake(scale, targets, extra, cores=None, device="auto"):
     command = ["-m", "snakemake", "--cores", str(cores or os.cpu_count() or 1), *extra]
-    logs = [ROOT / "results" / scale / "logs", ROOT / "data" / "logs"]
-    settings = ["--config", f"scale={scale}", f"device={device}"]
-    if any((ROOT / ".snakemake" / "locks").glob("*")):
-        # this run has the folder to itself, so the one that locked these files was killed
+    results, data = ROOT / "results" / scale, ROOT / "data"
+    logs = [results / "logs", data / "logs"]
+    if recovery.settle_times([results, data]):
+        print("some files are newer than this machine's clock; they count as made now", file=sys.stderr)
+    if locks := list((ROOT / ".snakemake" / "locks").glob("*")):
+        # no other ./repro is at work here; a Snakemake that somebody called by itself may be
+        if number := recovery.snakemake_in(ROOT):
+            raise UserError(f"Snakemake works in this folder (process {number}); wait for it")
         print("the run before this one was killed; going on where it stopped", file=sys.stderr)
-        code = _run([_tool("python"), "-m", "snakemake", "--unlock", *settings], quiet=True)
-        if code:
-            return code
+        for lock in locks:  # as `snakemake --unlock` does after some seconds
+            lock.unlink()
+    settings = ["--config", f"scale={scale}", f"device={device}"]
+    whole = [_tool("python"), *command, *settings, "--", *targets]
+    start_s = time.time()
     with _progress_of(logs):
-        return _python(*command, *settings, "--", *targets)
+        code = recovery.supervise(whole, ROOT, env=_environ(), pass_fds=_HELD)
+    for line in failures(logs, newer_than=start_s) if code else []:
+        print(line, file=sys.stderr)
+    return code
 
 
 @contextlib.contextmanager
@@ -402,13 +417,27 @@ def _only_run():
     """Hold this folder for one run, until this process and the Snakemake that it starts have ended, however they end."""
 
     def refuse(holder):
+        number = recovery.snakemake_in(ROOT)
+        if number and not recovery.is_alive(re.sub(r"\D*(\d+).*", r"\1", holder)):
+            raise UserError(
+                f"the run of {holder}, goes on though its ./repro was killed; wait for it, or let it end"
+                f" after the jobs at work with kill {number}, and run the same command again"
+            )
         raise UserError(
             f"another run works in this folder ({holder}); wait for it, or run in a clone of your own"
         )
 
+    for folder in filter(Path.exists, (ROOT, *(ROOT / name for name in WRITTEN))):
+        if not os.access(folder, os.W_OK):
+            raise UserError(
+                f"{folder} may not be written (a read-only disk, or another user's folder); make it writable, or"
+                " run in a clone of your own"
+            )
     path = ROOT / ".snakemake" / "repro.lock"
     path.parent.mkdir(exist_ok=True)
     with hold(path, refuse) as file:
+        if killed := recovery.kill_processes_of_runs(ROOT):
+            print(f"ended {killed} processes of a run that was killed", file=sys.stderr)
         _HELD.append(file.fileno())
         try:
             yield
@@ -446,17 +475,45 @@ def progress_lines(folders, newer_than):
     return lines
 
 
+def failures(folders, newer_than, lines=12):
+    """Name and last lines of each log that was written to since `newer_than` and ends in an error.
+
+    Snakemake would show the logs of failed jobs only beside the rules of all the others.
+    """
+    told = []
+    for log in sorted(log for folder in folders for log in folder.rglob("*.log")):
+        text = log.read_text(errors="replace") if log.stat().st_mtime >= newer_than else ""
+        if re.search(r"^(error: |Traceback )", text, flags=re.MULTILINE):
+            told += [f"\n{os.path.relpath(log, ROOT)} ends with:", *text.strip().splitlines()[-lines:]]
+    return told
+
+
+def _what_stopped_it(code):
+    if code > 128:
+        return (
+            f"Snakemake was killed (signal {code - 128}; 9 often means that memory ran out: fewer jobs, -j, need less)."
+            " The same ./repro run goes on where this one stopped."
+        )
+    for folder in filter(Path.exists, (ROOT, *(ROOT / name for name in WRITTEN))):
+        free = shutil.disk_usage(folder).free
+        if free < FULL_BYTES:
+            # told here too, because the log of the failed job may not have had room for it
+            return (
+                f"the disk that holds {folder} is full ({free / 1e6:.1f} MB free). Free some space;"
+                " the same ./repro run then goes on where this one stopped."
+            )
+    return (
+        "the log of the failed job stands above; its command runs alone as it is printed there,"
+        " from this folder. The same ./repro run goes on where this one stopped."
+    )
+
+
 def _python(*arguments):
     return _run([_tool("python"), *arguments])
 
 
-def _run(command, quiet=False):
-    """The exit code; `quiet` shows what was said only where it is not 0."""
-    said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
-    done = subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD, text=True, **said)
-    if quiet and done.returncode:
-        print(done.stdout, file=sys.stderr)
-    return done.returncode
+def _run(command):
+    return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD).returncode
 
 
 def _tool(name):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from front import environments
-from front.commands import progress_lines
+from front.commands import failures, progress_lines
 from front.environments import SetupError, digest_of, is_ready, pip_sentence, set_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,6 +72,15 @@ def test_progress_is_the_last_line_of_the_logs_at_work(tmp_path):
         (tmp_path / "train" / f"{name}.log").write_text(text)
     assert progress_lines([tmp_path], newer_than=0) == ["train/a: epoch 2/4 50% 6s left loss 1"]
     assert progress_lines([tmp_path], newer_than=2**40) == []
+
+
+def test_the_ends_of_failed_jobs_logs_are_told(tmp_path):
+    (tmp_path / "good.log").write_text("error bars drawn\n")
+    (tmp_path / "bad.log").write_text("".join(f"step {n}\n" for n in range(20)) + "error: the disk is full\n")
+    name, *lines = failures([tmp_path], newer_than=0)
+    assert name.endswith("bad.log ends with:")
+    assert (lines[0], lines[-1]) == ("step 9", "error: the disk is full")
+    assert failures([tmp_path], newer_than=2**40) == []
 
 
 def test_help_names_every_command():
