@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from profiles.kubernetes.jobs import job_manifest, state_of
-from tests.workflow.conftest import ROOT, copy_of_checkout
+from tests.checkout import ROOT, copy_of_checkout
 
 KUBECTL = f"""\
 #!{sys.executable}

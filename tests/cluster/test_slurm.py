@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from stages.lib.core.artifacts import file_digest
+from tests.checkout import Checkout, copy_of_checkout
 from tests.cluster.conftest import Cluster, wait_for
-from tests.workflow.conftest import Checkout, copy_of_checkout
 
 MODEL = "results/smoke/models/lenet5-bn-digits-s0"
 LOG = "results/smoke/logs/train_teacher/lenet5-bn-digits-s0.log"

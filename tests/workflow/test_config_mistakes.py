@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.workflow.conftest import PYTHON
+from tests.checkout import PYTHON
 
 
 @pytest.mark.parametrize(

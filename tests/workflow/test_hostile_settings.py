@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stages.lib.core.errors import InputError
-from tests.workflow.conftest import Checkout, copy_of_checkout
+from tests.checkout import Checkout, copy_of_checkout
 from workflow.lib.catalogue import Catalogue
 from workflow.lib.settings import load_registry, load_settings
 

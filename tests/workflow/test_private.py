@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.workflow.conftest import PYTHON, ROOT, Checkout, copy_of_checkout
+from tests.checkout import PYTHON, ROOT, Checkout, copy_of_checkout
 
 SECRET, USER = f"s3cr3t{os.getpid()}", "user-of-the-test"
 TEXT = {".json", ".csv", ".tsv", ".md", ".svg", ".txt", ".html", ".log", ""}

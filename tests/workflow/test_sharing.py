@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.checkout import Checkout, copy_of_environments
 
+from tests.checkout import Checkout, copy_of_environments
 from workflow.sharing import provenance, pull
 from workflow.sharing.units import unit_of
 

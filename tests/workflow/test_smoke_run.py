@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 
@@ -286,37 +285,3 @@ def test_timings_name_jobs_that_exist(finished):
     recorded = json.loads((ROOT / "results/recorded/timings.json").read_text())
     text = finished.snakemake("--dry-run", "--forceall", "--quiet", "progress", scale="laptop").stdout
     assert set(recorded) <= set(re.findall(r"benchmark: (\S+)", text))
-
-
-def test_a_killed_run_is_taken_up_and_a_second_one_is_told_of_the_first(finished):
-    table = finished.root / "results/smoke/daop/tables/grid.csv"
-    before = table.read_bytes()
-    table.unlink()
-    command = [finished.root / "repro", "run", "--scale", "smoke", str(table.relative_to(finished.root))]
-    environ = os.environ | {"PYTHONPATH": str(finished.root)}
-    # a group of its own, so that the kill takes the jobs with it
-    first = subprocess.Popen(
-        command, cwd=finished.root, env=environ, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    locks = finished.root / ".snakemake/locks"
-    deadline = time.monotonic() + 120
-    while not any(locks.glob("*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    second = subprocess.run(
-        command, cwd=finished.root, env=environ, capture_output=True, text=True, check=False
-    )
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    assert second.returncode == 2
-    assert re.search(rf"error: another run works in this folder \(process {first.pid}, since ", second.stderr)
-    assert "Traceback" not in second.stderr
-    assert any(locks.glob("*"))
-    assert not table.exists()
-    third = subprocess.run(
-        command, cwd=finished.root, env=environ, capture_output=True, text=True, check=False
-    )
-    assert third.returncode == 0, third.stderr
-    assert "was killed; going on" in third.stderr
-    assert table.read_bytes() == before
-    assert not finished.planned()
