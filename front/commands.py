@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from front.environments import ROOT, SetupError, hold, known_environments, set_u
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults", "cluster")
+LANES = (("unit", "oracles"), ("workflow", "faults", "cluster"))  # suites that all tests run side by side
 # what submits jobs, by profile
 SUBMITTERS = {"slurm": "sbatch", "kubernetes": "kubectl"}
 WRITTEN = (".snakemake", "data", "results", "scratch")  # folders that a run writes to
@@ -95,7 +97,13 @@ def test(args):
                     f"style: {' '.join(command[:2])} found what is listed above; mend it (ruff format .)"
                 )
     long = ["--long"] if args.long else []
-    return _python("-m", "pytest", *[f"tests/{suite}" for suite in suites], *long, *args.extra)
+    # most tests are one thread's work, and a machine has two cores
+    lanes = [suites] if args.suites else [[s for s in lane if s in suites] for lane in LANES]
+    commands = [
+        [_tool("python"), "-m", "pytest", *(f"tests/{suite}" for suite in lane), *long, *args.extra]
+        for lane in lanes
+    ]
+    return _side_by_side(commands)
 
 
 def setup(args):
@@ -514,6 +522,22 @@ def _python(*arguments):
 
 def _run(command):
     return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD).returncode
+
+
+def _side_by_side(commands):
+    """Run commands at once; what the later ones said follows when they have ended. The largest exit code."""
+    with contextlib.ExitStack() as stack:
+        others = []
+        for command in commands[1:]:
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
+            job = subprocess.Popen(command, cwd=ROOT, env=_environ(), stdout=said, stderr=subprocess.STDOUT)
+            others.append((stack.enter_context(job), said))
+        codes = [_run(commands[0])]
+        for job, said in others:
+            codes.append(job.wait())
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stdout)
+    return max(codes)
 
 
 def _tool(name):

@@ -46,14 +46,14 @@ def test_second_run_has_nothing_to_do(finished):
     assert not finished.planned()
 
 
-def test_touched_sources_and_comments_plan_nothing(finished, edit):
+def test_touched_sources_and_comments_plan_nothing(pulled, edit):
     later = time.time() + 100
     for pattern in ("stages/**/*.py", "config/*.yaml", "workflow/rules/*.smk"):
-        for file in finished.root.glob(pattern):
+        for file in pulled.root.glob(pattern):
             os.utime(file, (later, later))
     edit("stages/quantization/ptq.py", END_OF_DOC, f"{END_OF_DOC}# a remark\n")
     edit("config/smoke.yaml", "quantization:", "# a remark\nquantization:")
-    assert not finished.planned()
+    assert not pulled.planned()
 
 
 BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion": 1, "plot_expansion": 1}
@@ -227,11 +227,55 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
             "genvar i; // a remark",
             {"synthesise_macs": 1, **BELOW_MACS, **BELOW_MEASUREMENTS},
         ),
+        # a comment in a rule, in code and in settings
+        ("workflow/rules/pruning.smk", "rule study_accuracy:", "# a remark\nrule study_accuracy:", {}),
+        ("stages/pruning/masks.py", END_OF_DOC, f"{END_OF_DOC}# a remark\n", {}),
+        ("config/smoke.yaml", "quantization:", "# a remark\nquantization:", {}),
+        # other bytes in prepared data
+        (
+            "data/prepared/sklearn-code/test/text.txt",
+            "import",
+            "imports",
+            {
+                "record_traces": 1,
+                "measure_quality": 1,
+                "study_routing": 1,
+                "simulate_policies": 1,
+                "verify_engine": 1,
+                "measure_offload": 1,
+                "plot_offload": 1,
+                **BELOW_MEASUREMENTS,
+            },
+        ),
+        # another environment: all that runs in it, and what that is read by
+        (
+            "envs/hardware.lock",
+            "==",
+            " ==",
+            {
+                "synthesise_macs": 1,
+                "synthesise_multipliers": 1,
+                "profile_weights": 1,
+                "plot_weight_profiles": 1,
+                "measure_weight_profiles": 1,
+                "evaluate_rows": 1,
+                "measure_perplexity": 1,
+                "plot_perplexity": 1,
+                "study_array": 1,
+                "measure_array": 1,
+                "plot_array": 1,
+                "export_row": 1,
+                "verify_export": 1,
+                **BELOW_MACS,
+                **BELOW_MEASUREMENTS,
+                "collect_measurements": 2,
+            },
+        ),
     ],
 )
-def test_a_change_reruns_exactly_its_descendants(finished, edit, name, old, new, expected):
+def test_a_change_reruns_exactly_its_descendants(pulled, edit, name, old, new, expected):
     edit(name, old, new)
-    assert dict(finished.planned()) == expected
+    assert dict(pulled.planned()) == expected
 
 
 def test_every_command_runs_without_snakemake(finished):
@@ -253,9 +297,9 @@ def test_results_of_one_scale_leave_another_alone(finished):
     assert not finished.planned(scale="smoke")
 
 
-def test_a_wrong_key_is_one_sentence(finished, edit):
+def test_a_wrong_key_is_one_sentence(pulled, edit):
     edit("config/smoke.yaml", "quantization:", "quantisation:")
-    done = finished.snakemake("--dry-run")
+    done = pulled.snakemake("--dry-run")
     assert done.returncode != 0
     text = done.stdout + done.stderr
     assert "config/smoke.yaml: quantisation is not a known key; did you mean quantization?" in text
