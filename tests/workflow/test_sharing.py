@@ -136,11 +136,17 @@ def test_diff_names_what_changed(pulled, edit):
     assert re.search(r"lenet5-bn-digits-s0/curve.csv: mean epoch 3\.5 -> 20\.167", said)
 
 
-def test_dvc_compares_the_revision_too(pulled):
-    dvc = [pulled.root / ".venv/main/bin/dvc"]
-    for arguments in (["status"], ["diff", "HEAD"], ["metrics", "diff", "HEAD"], ["params", "diff", "HEAD"]):
-        done = subprocess.run(
-            [*dvc, *arguments], cwd=pulled.root, capture_output=True, text=True, check=False
-        )
+def test_dvc_sees_what_is_shared_and_compares_it(pulled, edit):
+    def dvc(*arguments: str) -> str:
+        command = [pulled.root / ".venv/main/bin/dvc", *arguments]
+        done = subprocess.run(command, cwd=pulled.root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() in ("", "Data and pipelines are up to date."), arguments
+        return done.stdout.strip()
+
+    shared = {path for path, file in provenance.read(pulled.root).items() if file.md5}
+    assert set(dvc("list", ".", "--recursive", "--dvc-only").splitlines()) == shared
+    assert dvc("diff", "HEAD") == dvc("metrics", "diff", "HEAD") == dvc("params", "diff", "HEAD") == ""
+    edit("results/smoke/crisp/tables/storage.csv", ",", ", ")
+    assert re.search(
+        r"^Modified:\n.*^ +results/smoke/crisp/tables/storage.csv$", dvc("diff", "HEAD"), flags=re.M | re.S
+    )

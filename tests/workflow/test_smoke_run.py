@@ -161,6 +161,7 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
             END_OF_DOC,
             EDITED,
             {
+                "prepare_plates": 1,  # photos are not shared
                 "compose_clips": 1,
                 "validate_clips": 1,
                 "measure_labels": 1,
