@@ -10,7 +10,6 @@ from pathlib import Path
 
 # in the environment of all that a run starts, the folder that it works in: so its processes are found again
 MARK = "SEVENFOLD_RUN"
-PATIENCE_S = 2  # in which what has got Ctrl-C from its terminal ends by itself
 END_S = 10  # in which killed processes are gone, if they do not hang in the system
 
 
@@ -40,22 +39,24 @@ def stop_like_ctrl_c():
 
 
 def is_alive(number):
-    return Path("/proc", str(number)).exists()
+    """Whether a process is at work: one that has ended and that nobody has asked about has no command line."""
+    return bool(_read(Path("/proc", str(number), "cmdline")))
 
 
 def supervise(command, root, **options):
-    """Run a command that ends its jobs on Ctrl-C; returns the exit code when all of them have ended: 128 and the signal
-    where it was killed, as a shell tells it.
+    """Run Snakemake; returns the exit code when it and all its jobs have ended: 128 and the signal where it was killed,
+    as a shell tells it.
 
-    Raises KeyboardInterrupt when it was stopped. A second Ctrl-C kills what is left, and so does the end of a command
-    that was killed itself and left its jobs behind.
+    Raises KeyboardInterrupt when it was stopped. A second Ctrl-C kills what is left, and so does the end of a Snakemake
+    that was killed and left its jobs behind.
     """
     environ = options.pop("env") | {MARK: str(root)}
-    with subprocess.Popen(command, cwd=root, env=environ, **options) as process:
+    # in a session of its own: Ctrl-C in a terminal reaches ./repro alone, which stops the others in order
+    with subprocess.Popen(command, cwd=root, env=environ, start_new_session=True, **options) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            print("stopping; once more to stop at once", file=sys.stderr, flush=True)
+            print("stopping the jobs at work; once more to kill them", file=sys.stderr, flush=True)
             _stop(process, root)
             raise
         finally:
@@ -64,13 +65,16 @@ def supervise(command, root, **options):
 
 
 def _stop(process, root):
-    """Wait for the end of a command that was told to stop; whoever has not heard of it is told."""
-    try:
-        process.wait(PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        for number in processes_of_runs(root):
+    """Tell Snakemake and then its jobs to stop, and wait until they have."""
+    # until it has locked its files it has no jobs, and would answer Ctrl-C with a traceback
+    has_begun = any((root / ".snakemake" / "locks").glob("*"))
+    process.send_signal(signal.SIGINT if has_begun else signal.SIGTERM)
+    told = {process.pid}
+    while process.poll() is None:
+        for number in processes_of_runs(root).keys() - told:
             _signal(number, signal.SIGINT)
-        process.wait()
+            told.add(number)
+        time.sleep(0.1)
 
 
 def kill_processes_of_runs(root):

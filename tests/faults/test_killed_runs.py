@@ -1,14 +1,16 @@
 """Runs that are killed, stopped or left alone: the same command goes on, and ends in what an undisturbed run makes."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from front.recovery import is_alive, processes_of_runs
+from front.recovery import is_alive, kill_processes_of_runs, processes_of_runs
 from tests.faults.conftest import TARGETS, TRAINING, leftovers
 
 KILLS = 3  # of one run, one after the other
@@ -18,8 +20,10 @@ DEAF = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 HEARD = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
-def kill_run(process):
-    os.killpg(process.pid, signal.SIGKILL)
+def kill_run(process, root):
+    """./repro, Snakemake and all jobs, at once: what a machine that is switched off does."""
+    process.kill()
+    kill_processes_of_runs(root)
     process.wait()
 
 
@@ -39,7 +43,7 @@ def test_a_run_that_is_killed_again_and_again_recovers(subject, chance):
     for _ in range(KILLS):
         process = subject.checkout.start(*TARGETS, **DEAF)
         time.sleep(chance.uniform(1, 0.3 * subject.seconds))
-        kill_run(process)
+        kill_run(process, subject.checkout.root)
     done = subject.checkout.repro(*TARGETS)
     assert done.returncode == 0, done.stderr
     subject.assert_recovered()
@@ -54,20 +58,24 @@ def test_many_killed_runs_recover(subject, chance, capsys):
     assert subject.checkout.repro(*TARGETS).returncode == 0
     whole_s = time.monotonic() - start  # the first run of a copy takes longer, it compiles
     subject.assert_recovered()
-    recovered = {"the run": [], "one process": []}
-    for kind in ["the run"] * LONG_KILLS + ["one process"] * LONG_KILLS_OF_ONE:
+    wanted = {"the run": LONG_KILLS, "one process": LONG_KILLS_OF_ONE}
+    recovered = {kind: [] for kind in wanted}
+    while kind := next((kind for kind in wanted if len(recovered[kind]) < wanted[kind]), None):
         subject.clear()
         process = subject.checkout.start(*TARGETS, **DEAF)
         after_s = chance.uniform(0, whole_s)
         time.sleep(after_s)
+        if process.poll() is not None:
+            continue  # it was done before it could be killed
         there = processes_of_runs(root)
         killed = kind
         if kind == "the run":
-            kill_run(process)
+            kill_run(process, root)
         else:
             victim = chance.choice(sorted([*there, process.pid]))
             killed = verb_of(there[victim]) if victim in there else "./repro"
-            os.kill(victim, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # jobs come and go
+                os.kill(victim, signal.SIGKILL)
             process.wait()
             wait_until(lambda: not processes_of_runs(root))
         left = leftovers(root)
@@ -92,7 +100,13 @@ def test_many_killed_runs_recover(subject, chance, capsys):
 def verb_of(words):
     """The verb of a stage's command line, or the program."""
     stages = [word for word in words[:4] if word.startswith("stages.")]
-    return stages[0].split(".")[-1] if stages else "snakemake" if "snakemake" in words[:4] else words[0][-18:]
+    return (
+        stages[0].split(".")[-1]
+        if stages
+        else "snakemake"
+        if "snakemake" in words[:4]
+        else Path(words[0]).name
+    )
 
 
 def test_a_killed_job_is_run_again_where_its_rule_says_so_and_else_stops_the_run(subject):
@@ -153,13 +167,16 @@ def test_what_outlives_a_killed_run_never_works_beside_the_next(subject):
 
 def test_a_stopped_run_says_so_and_the_next_goes_on(subject):
     subject.forget_training()
-    for how in ("Ctrl-C", "Ctrl-C twice", "SIGTERM"):
+    for how in ("Ctrl-C while it starts", "Ctrl-C", "Ctrl-C twice", "SIGTERM"):
         process = subject.checkout.start(TRAINING, **HEARD)
-        subject.wait_for_job("train_teacher")
+        if how.endswith("starts"):
+            wait_until(lambda: processes_of_runs(subject.checkout.root))
+        else:
+            subject.wait_for_job("train_teacher")
         if how.startswith("Ctrl-C"):  # a terminal sends it to all processes of the group
             os.killpg(process.pid, signal.SIGINT)
             if how.endswith("twice"):
-                time.sleep(0.5)
+                time.sleep(0.2)
                 os.killpg(process.pid, signal.SIGINT)
         else:  # services and continuous integration send it to ./repro alone
             process.terminate()
