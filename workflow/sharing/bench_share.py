@@ -14,6 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stages.lib.core.errors import run
 from stages.lib.core.progress import Progress
@@ -23,25 +27,31 @@ from workflow.sharing.outputs import outputs_of
 from workflow.sharing.provenance import OF_JOB, Records, SharedFile
 from workflow.sharing.share import share
 
+Array = NDArray[Any]
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         root, store, clone = (Path(folder) / name for name in ("project", "store", "clone"))
         paths = make_project(root, args.files, args.mib * 2**20 // args.files)
-        peer_s = timed(lambda: copy_and_digest(root, paths, Path(folder) / "copy"))
-        judge_s = timed(lambda: outputs_of("smoke", []))
-        first_s = judge_s + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
-        second_s = judge_s + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
+        peer = timed(lambda: copy_and_digest(root, paths, Path(folder) / "copy"))
+        judge = timed(lambda: outputs_of("smoke", []))
+        first = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
+        second = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
         repository.git(root, "clone", "--quiet", str(root), str(clone))
         shared = provenance.read(clone)
         one = pull.pull(clone, {paths[0]: shared[paths[0]]}, url=str(store))
-        pull_s = timed(lambda: pull.pull(clone, shared))
-    print(f"{args.files} files, {args.mib} MiB")
-    print(f"cp and sha256sum: {peer_s:.1f} s")
-    print(f"share: {first_s:.1f} s, {first_s / peer_s:.2f} times that ({judge_s:.1f} s are Snakemake's)")
-    print(f"share again: {second_s:.1f} s")
-    print(f"pull: {pull_s:.1f} s; of one file: {one.fetched} fetched")
+        whole = timed(lambda: pull.pull(clone, shared))
+    print(f"{args.files} files, {args.mib} MiB; seconds on the clock (of CPU)")
+    print(f"cp and sha256sum: {told(peer)}")
+    print(f"share: {told(first)}, {first[0] / peer[0]:.2f} times that; {told(judge)} are Snakemake's")
+    print(f"share again: {told(second)}")
+    print(f"pull: {told(whole)}; of one file: {one.fetched} fetched")
+
+
+def told(seconds: Array) -> str:
+    return f"{seconds[0]:.1f} s ({seconds[1]:.1f})"
 
 
 def make_project(root: Path, count: int, size: int) -> list[str]:
@@ -76,10 +86,16 @@ def copy_and_digest(root: Path, paths: list[str], to: Path) -> None:
     shutil.rmtree(to)
 
 
-def timed(work: Callable[[], object]) -> float:
-    start_s = time.monotonic()
+def timed(work: Callable[[], object]) -> Array:
+    """Seconds of wall time, and of CPU time of this process and those that it started."""
+    start = clocks()
     work()
-    return time.monotonic() - start_s
+    return clocks() - start
+
+
+def clocks() -> Array:
+    used = os.times()
+    return np.array([time.monotonic(), used.user + used.system + used.children_user + used.children_system])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
