@@ -43,8 +43,9 @@ def read_declarations(rules: Path = ROOT / "workflow" / "rules") -> dict[str, st
     found: dict[str, str] = {}
     for file in sorted(rules.glob("*.smk")):
         for storage, made, pattern in re.findall(r'\b(git|dvc|none)\(\s*(f?)"([^"]+)"', file.read_text()):
-            # of an f-string the fields stand for names too, as the wildcards do
-            found[re.sub(r"\{(\{\w+\})\}", r"\1", pattern) if made else pattern] = storage
+            # an f-string has its wildcards in double braces, and fields that are filled in while rules are read
+            plain = re.sub(r"(?<!\{)\{\w+\}(?!\})", "*", pattern).replace("{{", "{").replace("}}", "}")
+            found[plain if made else pattern] = storage
     return found
 
 
@@ -81,8 +82,8 @@ def unshared(rules: Path = ROOT / "workflow" / "rules") -> list[str]:
 
 
 def _expression(pattern: str) -> str:
-    fixed = re.split(r"(\{[^}]+\})", pattern)
-    return "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in fixed)
+    parts = re.split(r"(\{[^}]+\}|\*)", pattern)
+    return "".join("[^/]+" if part[:1] in ("{", "*") else re.escape(part) for part in parts)
 
 
 def _glob(pattern: str, any_name: str = "*") -> str:
