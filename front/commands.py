@@ -25,7 +25,7 @@ LANES = (("unit", "oracles"), ("workflow", "faults", "cluster"))  # suites that 
 SUBMITTERS = {"slurm": "sbatch", "kubernetes": "kubectl"}
 WRITTEN = (".snakemake", "data", "results", "scratch")  # folders that a run writes to
 FULL_BYTES = 2**20  # less is free than a job's files take
-_HELD = []  # descriptor of the lock of the run that is at work, which what it starts holds too
+_HELD = []  # descriptor of the lock of the run that is at work, which what changes results for it holds too
 RUN_ENVIRONMENTS = ["main", "hardware", "render"]
 SUITE_ENVIRONMENTS = {
     "unit": ["main", "audit"],
@@ -189,7 +189,8 @@ def _sharing(verb, args, arguments):
     set_up(["main"])
     store = ["--store", args.store] if args.store else []
     with _only_run():
-        return _python("-m", f"workflow.sharing.{verb}", "--scale", args.scale, *store, *arguments)
+        command = ["-m", f"workflow.sharing.{verb}", "--scale", args.scale, *store, *arguments]
+        return _run([_tool("python"), *command], pass_fds=_HELD)
 
 
 def _revision_and_targets(words):
@@ -425,11 +426,11 @@ def _only_run():
     """Hold this folder for one run, until this process and the Snakemake that it starts have ended, however they end."""
 
     def refuse(holder):
-        number = recovery.snakemake_in(ROOT)
+        number = recovery.holder_of(path)
         if number and not recovery.is_alive(re.sub(r"\D*(\d+).*", r"\1", holder)):
             raise UserError(
-                f"the run of {holder}, goes on though its ./repro was killed; wait for it, or let it end"
-                f" after the jobs at work with kill {number}, and run the same command again"
+                f"the run of {holder}, goes on though its ./repro was killed; wait for it, or end it with"
+                f" kill {number} (jobs at work come to their end), and run the same command again"
             )
         raise UserError(
             f"another run works in this folder ({holder}); wait for it, or run in a clone of your own"
@@ -520,8 +521,8 @@ def _python(*arguments):
     return _run([_tool("python"), *arguments])
 
 
-def _run(command):
-    return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=_HELD).returncode
+def _run(command, pass_fds=()):
+    return subprocess.run(command, cwd=ROOT, env=_environ(), pass_fds=pass_fds).returncode
 
 
 def _side_by_side(commands):

@@ -31,6 +31,16 @@ def snakemake_in(root):
     return None
 
 
+def holder_of(lock):
+    """The number of a process that has a lock's file open and is no ./repro: what one that was killed has left."""
+    for number, words, folder in _processes():
+        with contextlib.suppress(OSError):  # ended meanwhile, or somebody else's
+            files = [os.readlink(file) for file in (folder / "fd").iterdir()]
+            if str(lock) in files and not any(Path(word).name == "repro" for word in words[:2]):
+                return number
+    return None
+
+
 def stop_like_ctrl_c():
     """What stops services, jobs of a continuous integration, or a terminal that is closed, is as good as Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -50,7 +60,7 @@ def supervise(command, root, **options):
     Raises KeyboardInterrupt when it was stopped. A second Ctrl-C kills what is left, and so does the end of a Snakemake
     that was killed and left its jobs behind.
     """
-    environ = options.pop("env") | {MARK: str(root)}
+    environ = dict(options.pop("env"), **{MARK: str(root)})
     # in a session of its own: Ctrl-C in a terminal reaches ./repro alone, which stops the others in order
     with subprocess.Popen(command, cwd=root, env=environ, start_new_session=True, **options) as process:
         try:
