@@ -49,15 +49,15 @@ from tests.checkout import PYTHON
         ("claims", "kind: exact", "kind: sure", "config/claims.yaml: claims."),
     ],
 )
-def test_a_mistake_is_one_sentence(finished, edit, name, old, new, sentence):
+def test_a_mistake_is_one_sentence(pulled, edit, name, old, new, sentence):
     edit(f"config/{name}.yaml", old, new)
     done = subprocess.run(
         [PYTHON, "-m", "workflow.lib.preflight", "--scale", "smoke"],
-        cwd=finished.root,
+        cwd=pulled.root,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(finished.root)},
+        env=os.environ | {"PYTHONPATH": str(pulled.root)},
     )
     assert done.returncode == 2
     assert sentence in done.stderr
