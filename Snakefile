@@ -19,6 +19,7 @@ include: "workflow/rules/halo.smk"
 include: "workflow/rules/replay.smk"
 include: "workflow/rules/expansion.smk"
 include: "workflow/rules/offload.smk"
+include: "workflow/rules/chain.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -40,6 +41,7 @@ localrules:
     pre_dfkd,
     condensed_expansion,
     daop,
+    chain,
     bench,
 
 
@@ -56,5 +58,6 @@ rule all:
         rules.condensed_expansion.input if CATALOGUE.expansion_runs() else [],
         rules.daop.input if CATALOGUE.first_moe() != "none" else [],
         rules.teachers.input,
+        rules.chain.input,
         f"results/{SCALE}/claims.json",
         f"results/{SCALE}/report.html",

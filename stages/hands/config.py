@@ -120,12 +120,15 @@ class MotionConfig:
     """Motion images of rendered hands: one picture a gesture, for a classifier of images."""
 
     train: int = 4000  # images to train on
+    selection: int = 1000  # images to choose by
     test: int = 1000  # images to test on
+    held_out: tuple[str, ...] = ()  # sets of clips whose hands are tested on alone; none: all hands are in all splits
     seed: int = 0  # of all that is drawn at random
 
     def __post_init__(self) -> None:
-        if min(self.train, self.test) < 1:
-            raise ValueError(f"train is {self.train} and test {self.test}: choose 1 or more")
+        for key in ("train", "selection", "test"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}: choose 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,8 +38,8 @@ def network_layers(args: argparse.Namespace) -> pd.DataFrame:
     # torch takes seconds to import, which a table of a published shape need not wait for
     import torch
 
-    from stages.hardware.layer_table import layer_table
     from stages.lib.nets.build import build
+    from stages.lib.nets.layer_table import layer_table
     from stages.lib.nets.model_folder import read_model
 
     if args.input is None or min(args.input) < 1:

@@ -12,6 +12,7 @@ from stages.lib.core.errors import InputError
 from stages.lib.core.seeds import derive_seed
 from stages.lib.training.device import channels_last_, mixed_precision
 from stages.pruning.channels import remove_channels
+from stages.pruning.config import StudyConfig
 from stages.pruning.masks import (
     block_mask,
     block_scores,
@@ -48,6 +49,11 @@ class Tuning:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+
+    @classmethod
+    def of(cls, config: StudyConfig, *, seed: int) -> "Tuning":
+        names = cls.__dataclass_fields__.keys() - {"seed"}
+        return cls(**{name: getattr(config, name) for name in names}, seed=seed)
 
     @property
     def epochs(self) -> int:

@@ -43,16 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     device = choose_device(args.device)
     model, info = read_model(args.model)
     train, test = read_images(args.train), read_images(args.test)
-    tuning = Tuning(
-        rounds=config.rounds,
-        epochs_per_round=config.epochs_per_round,
-        last_epochs=config.last_epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        seed=args.seed,
-    )
+    tuning = Tuning.of(config, seed=args.seed)
     cases = [(arm, sparsity) for arm in config.arms for sparsity in config.sparsities]
     cases += [(arm, sparsity) for arm in config.ablations for sparsity in config.ablation_sparsities]
     progress = Progress(len(config.classes) * (len(cases) + 1) * tuning.epochs, "epochs")

@@ -1,5 +1,6 @@
 """Users who want some classes of a set: which, and the images that they bring (CRISP, notes 2.2)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,25 +46,31 @@ def draw_user(
         )
     order = generator(seed, "user classes", classes).permutation(known)
     wanted, rest = order[:classes], order[classes : 2 * classes]
-    rows = _rows(train, wanted, images_per_class, seed)
+    images, labels = images_of(train, wanted, images_per_class, seed=seed, mean=mean, std=std)
     tested = np.flatnonzero(np.isin(test.labels, wanted))
-    others = None
-    if len(rest):
-        other = _rows(train, rest, images_per_class, seed)
-        others = (normalise(train.images[other], mean, std), torch.from_numpy(train.labels[other]).long())
     return User(
         classes=tuple(int(c) for c in sorted(wanted)),
-        images=normalise(train.images[rows], mean, std),
-        labels=torch.from_numpy(train.labels[rows]).long(),
+        images=images,
+        labels=labels,
         test_images=normalise(test.images[tested], mean, std),
         test_labels=torch.from_numpy(test.labels[tested]).long(),
-        others=others,
+        others=images_of(train, rest, images_per_class, seed=seed, mean=mean, std=std) if len(rest) else None,
     )
 
 
-def _rows(split: ImageSplit, classes: np.ndarray, each: int, seed: int) -> np.ndarray:
-    found = []
-    for c in classes:
-        own = np.flatnonzero(split.labels == c)
-        found.append(generator(seed, "user images", int(c)).permutation(own)[:each])
-    return np.concatenate(found)
+def images_of(
+    split: ImageSplit,
+    classes: Iterable[int],
+    each: int,
+    *,
+    seed: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tuple[Tensor, Tensor]:
+    """`each` images of each class, or as many as there are, normalised, and their labels; drawn by seed and class."""
+    rows = [
+        generator(seed, "user images", int(c)).permutation(np.flatnonzero(split.labels == c))[:each]
+        for c in classes
+    ]
+    drawn = np.concatenate(rows)
+    return normalise(split.images[drawn], mean, std), torch.from_numpy(split.labels[drawn]).long()

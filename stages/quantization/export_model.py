@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx
 from torch import Tensor, fx
 
-from stages.lib.core.artifacts import atomic_path
+from stages.lib.core.artifacts import atomic_path, read_json
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
 from stages.lib.core.prepared import read_images
@@ -37,15 +37,12 @@ CHECKED_IMAGES = 64
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    config = from_json(ExportConfig, args.config, where="--config")
-    technique = (
-        from_json(Technique, args.technique, where="--technique")
-        if args.technique
-        else technique_of(config.technique)
-    )
+    config, technique, classes = read_plan(args)
     device = choose_device(args.device)
     model, info = read_model(args.model)
     train = read_images(args.train)
+    if classes:
+        train = train.of_classes(classes)
     rng = generator(config.seed, "calibration")
     drawn = draw_images(len(train.images), selection=0, calibration=config.calibration_images, rng=rng)
     images = normalise(train.images[drawn], info.mean, info.std).to(device)
@@ -62,8 +59,24 @@ def main(argv: list[str] | None = None) -> None:
     if args.onnx:
         write_onnx(args.onnx, prepared, images[:CHECKED_IMAGES].cpu(), form=config.form or None)
     recipe = asdict(config) | {"calibration_images": len(drawn), "calibration_digest": train.info.digest}
+    recipe |= {"calibration_classes": classes} if classes else {}
     write_quantised(args.folder, prepared, info, technique=technique, recipe=recipe)
     print(f"{args.folder}: {info.net}, {sizes(Path(args.folder))}")
+
+
+def read_plan(args: argparse.Namespace) -> tuple[ExportConfig, Technique, list[str]]:
+    """Settings, technique and classes to calibrate on (all where it is empty), of --plan or of the other arguments."""
+    if args.plan:
+        plan = read_json(args.plan)
+        config, technique = (
+            from_json(kind, json.dumps(plan.get(key, {})), where=f"{args.plan}: {key}")
+            for kind, key in ((ExportConfig, "export"), (Technique, "technique"))
+        )
+        return config, technique, list(plan.get("classes", []))
+    config = from_json(ExportConfig, args.config, where="--config")
+    if args.technique:
+        return config, from_json(Technique, args.technique, where="--technique"), []
+    return config, technique_of(config.technique), []
 
 
 def write_onnx(path: str, prepared: fx.GraphModule, images: Tensor, *, form: str | None) -> None:
@@ -112,6 +125,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train", required=True, help="prepared training split, for calibration")
     parser.add_argument("--config", default="{}", help="ExportConfig as JSON; its model is not used")
     parser.add_argument("--technique", default="", help="Technique as JSON, in place of the config's name")
+    parser.add_argument("--plan", help="JSON file in their place: export (ExportConfig), technique, classes")
     parser.add_argument("--folder", required=True, help="model folder to write")
     parser.add_argument("--onnx", help="ONNX model to write")
     parser.add_argument("--device", choices=CHOICES, default="auto")

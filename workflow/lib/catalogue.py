@@ -4,22 +4,35 @@ The preflight writes which sets are available; without it all are taken to be.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stages.chain.config import SKIP, ChainStep
+from stages.chain.routes import (
+    before,
+    float_route,
+    kind_of,
+    owners,
+    routes_of,
+    steps_of,
+)
 from stages.datasets.sources import Entry
-from stages.expansion.arms import ARMS
+from stages.expansion.arms import ARMS as EXPANSION_ARMS
 from stages.halo.config import HaloExportConfig, LlamaConfig, PerplexityConfig
 from stages.hands.clip_config import ClipSet
+from stages.hands.gestures import GESTURES
 from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.lib.costs.model_shapes import SHAPES
 from stages.offload.config import MoeConfig
+from stages.pruning.config import ABLATIONS
+from stages.pruning.config import ARMS as PRUNING
 from stages.quantization.config import ExportConfig, Technique
+from stages.replay.methods import METHODS
 from stages.teachers.config import TeacherRecipe
 from workflow.lib.names import LANGUAGE_MODEL, NET, WILDCARDS, check_key, check_path
 from workflow.lib.settings import ROOT, Registry, Settings, load_registry, load_settings
@@ -29,7 +42,9 @@ RECORDED = ROOT / "results" / "recorded"
 # keys of `snakemake --config` that are not sections of the settings
 RUN_KEYS = ("scale", "device")
 DEVICES = ("auto", "cpu", "cuda")
+PRUNING_ARMS = (*PRUNING, *ABLATIONS)
 MORE_PANORAMAS = "pmndrs-panoramas"  # in the registry
+MOTION = "rendered-motion"  # the one image set that a run makes itself: motion images of the scale's rendered hands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,75 @@ class Catalogue:
         """The pretrained networks that this scale evaluates and whose data are there."""
         return [m for m in self.settings.teachers.pretrained if not self.needs(m) & self.unavailable]
 
+    def split_folder(self, dataset: str, split: str) -> str:
+        """Where a prepared split of an image set stands."""
+        if dataset == MOTION:
+            return f"data/rendered/{self.scale}/motion/{split}"
+        return f"data/prepared/{dataset}/{split}"
+
+    def chain_seeds(self) -> tuple[int, ...]:
+        """Seeds of the recogniser that is carried through all papers; none where the scale has none."""
+        chain = self.settings.chain
+        return chain.seeds if chain.teacher and self.settings.hands.sets else ()
+
+    def chain_routes(self, kind: str) -> list[str]:
+        """Routes of the recogniser whose last step is of a kind; "" for the teacher."""
+        chain = self.settings.chain
+        return [route for route in routes_of(chain) if kind_of(route, chain.steps) == kind]
+
+    def chain_step(self, route: str) -> ChainStep:
+        """The last step of a route."""
+        return self.settings.chain.steps[steps_of(route)[-1]]
+
+    def chain_model(self, seed: str | int, route: str, owner: str) -> str:
+        """Folder, below a scale's results, of a float network of the chain."""
+        chain = self.settings.chain
+        if not before(route):
+            return f"models/{chain.teacher}-s{seed}"
+        folder = f"chain/models/{seed}/{route}/{owner}"
+        return folder if kind_of(route, chain.steps) == "prune" else f"{folder}/student"
+
+    def chain_networks(self) -> list[dict[str, Any]]:
+        """Seed, route, owner and folder of every float network of the chain."""
+        chain = self.settings.chain
+        return [
+            {
+                "seed": seed,
+                "route": route,
+                "owner": owner,
+                "folder": f"results/{self.scale}/{self.chain_model(seed, route, owner)}",
+            }
+            for seed in self.chain_seeds()
+            for route, users in routes_of(chain).items()
+            if float_route(route, chain.steps) == route
+            for owner in owners(route, users, chain.steps)
+        ]
+
+    def chain_owners(self, route: str) -> tuple[str, ...]:
+        """Who has a float network of a route."""
+        chain = self.settings.chain
+        return owners(route, routes_of(chain)[route], chain.steps)
+
+    def chain_scored(self) -> list[tuple[int, str]]:
+        """Seed and route of every float network, whoever owns it."""
+        return list(dict.fromkeys((n["seed"], n["route"]) for n in self.chain_networks()))
+
+    def chain_formats(self, route: str) -> str:
+        """The quantisations that follow a float network, as JSON: step -> formats and technique."""
+        techniques = self.settings.quantization.techniques
+        found = {
+            steps_of(quantised)[-1]: self.chain_step(quantised)
+            for quantised in self.chain_routes("quantise")
+            if before(quantised) == route
+        }
+        return json.dumps(
+            {
+                name: {"formats": step.formats, "technique": asdict(techniques[step.technique])}
+                for name, step in found.items()
+            },
+            sort_keys=True,
+        )
+
     def swept(self) -> list[tuple[str, str]]:
         """(sweep, model) of every sweep over formats whose data are there."""
         return [
@@ -123,6 +207,11 @@ class Catalogue:
             for seed in study.seeds
             if not self.needs(model) & self.unavailable
         ]
+
+    def pruning_json(self, study: str) -> str:
+        """Settings of a study of pruning, without what tells its runs apart."""
+        apart = {"models": (), "arms": (), "ablations": (), "sparsities": (), "seeds": ()}
+        return to_json(replace(self.settings.pruning.studies[study], **apart))
 
     def distil_runs(self) -> list[tuple[str, str, str, int]]:
         """Study, teacher, method and seed of every student distilled without data, where the teacher's data are there."""
@@ -164,7 +253,7 @@ class Catalogue:
         """What tells studies of expansion apart, as JSON: study -> setting -> value; of those whose data are there."""
         found = {}
         for name, study in self.settings.expansion.studies.items():
-            if self.needs(study.teacher) & self.unavailable:
+            if not study.arms or self.needs(study.teacher) & self.unavailable:
                 continue
             settings = asdict(study)
             heterogeneous = settings.pop("student") != self.net_of(study.teacher)
@@ -176,8 +265,16 @@ class Catalogue:
     def condensed_of(self, study: str, arm: str, seed: int) -> str:
         """Folder, below a scale's results, of the condensed set that a run expands."""
         settings = self.settings.expansion.studies[study]
-        method = ARMS[arm].condensation or settings.condensation
+        method = EXPANSION_ARMS[arm].condensation or settings.condensation
         return condensed_folder(settings.teacher, method, settings.images_per_class, seed)
+
+    def chain_condensed(self, route: str, seed: str | int) -> str:
+        """Folder, below a scale's results, of the condensed set that the last step of a route expands."""
+        step = self.chain_step(route)
+        study = self.settings.expansion.studies[step.study]
+        method = EXPANSION_ARMS[step.method].condensation or study.condensation
+        teacher = f"{self.settings.chain.teacher}-s{seed}"
+        return condensed_folder(teacher, method, study.images_per_class, int(seed))
 
     def judged_sets(self, name: str) -> list[str]:
         """Folders, below a scale's results, of the condensed sets that a ConvNet is trained on."""
@@ -300,6 +397,12 @@ class Catalogue:
         hands = self.settings.hands
         return list(range(-(-hands.sets[name].clips // hands.clips_per_job)))
 
+    def motion_sets(self, split: str) -> list[str]:
+        """Sets of clips whose hands are in a split of motion images."""
+        hands = self.settings.hands
+        held_out = hands.motion.held_out
+        return [name for name in hands.sets if not held_out or (name in held_out) == (split == "test")]
+
     def more_panoramas(self) -> bool:
         """Whether panoramas besides Blender's are wanted, and there."""
         return self.settings.hands.more_panoramas and MORE_PANORAMAS not in self.unavailable
@@ -354,7 +457,7 @@ class Catalogue:
 
     def wanted(self) -> frozenset[str]:
         """Names in the registry that the targets of this scale rest on, available or not."""
-        teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()}
+        teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()} - {MOTION}
         real = {"egogestar"} if self.settings.hands.real else set()
         real |= {MORE_PANORAMAS} if self.settings.hands.more_panoramas else set()
         swept = {m for sweep in self.settings.quantization.sweeps.values() for m in sweep.models}
@@ -364,7 +467,9 @@ class Catalogue:
         pruned = {m for study in self.settings.pruning.studies.values() for m in study.models}
         distilled = {m for study in self.settings.replay.studies.values() for m in study.teachers}
         expansion = self.settings.expansion
-        expanded = {study.teacher for study in [*expansion.studies.values(), *expansion.judged.values()]}
+        expanded = {study.teacher for study in [*expansion.studies.values(), *expansion.judged.values()]} - {
+            ""
+        }
         models = swept.union(
             *others, exported, pruned, distilled, expanded, self.settings.teachers.pretrained
         )
@@ -378,7 +483,7 @@ class Catalogue:
             teachers,
             real,
             texts,
-            *(self.needs(m) for m in models),
+            *(self.needs(m) - {MOTION} for m in models),
             *(self.language_needs(m) for m in languages),
         )
 
@@ -427,6 +532,8 @@ def check_keys(settings: Settings, registry: Registry, scale: str) -> None:
         ("expansion.judged", settings.expansion.judged, "judged"),
         ("offload.models", settings.offload.models, "model"),
         ("offload.converted", settings.offload.converted, "model"),
+        ("chain.steps", settings.chain.steps, "model"),
+        ("chain.users", settings.chain.users, "owner"),
     ):
         check_key(f"{where}: {key}", names, WILDCARDS[wildcard])
     check_path(f"{where}: hardware.sky130", settings.hardware.sky130)
@@ -447,7 +554,17 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
                 f"{where}: hardware.layers.{name}.shape is {source.shape!r}: choose from {', '.join(SHAPES)}"
             )
     for name, recipe in settings.teachers.models.items():
-        if recipe.dataset not in registry.datasets:
+        if recipe.dataset == MOTION and not settings.hands.sets:
+            raise InputError(
+                f"{where}: teachers.models.{name}.dataset is {MOTION}, and hands.sets has no clips to make it of: add a"
+                " set, or leave the teacher out"
+            )
+        if recipe.dataset == MOTION and set(settings.hands.sets) <= set(settings.hands.motion.held_out):
+            raise InputError(
+                f"{where}: hands.motion.held_out names all sets, and leaves no hands to train"
+                f" teachers.models.{name} on: leave one out"
+            )
+        if recipe.dataset not in {*registry.datasets, MOTION}:
             raise InputError(
                 f"{where}: teachers.models.{name}.dataset is {recipe.dataset!r}: config/datasets.yaml has no such set"
                 f" (it has {', '.join(registry.datasets)})"
@@ -480,6 +597,7 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             set(settings.hands.sets),
         ),
         ("hands.plates.sets", settings.hands.plates.sets, set(settings.hands.sets)),
+        ("hands.motion.held_out", settings.hands.motion.held_out, set(settings.hands.sets)),
         ("hands.planar.datasets", settings.hands.planar.datasets, set(settings.hands.sets)),
         *(
             (f"hands.planar.{key}", (getattr(settings.hands.planar, key),), set(settings.hands.sets))
@@ -492,7 +610,7 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
             for name, study in settings.replay.studies.items()
         ),
         *(
-            (f"expansion.{part}.{name}.teacher", (one.teacher,), every)
+            (f"expansion.{part}.{name}.teacher", tuple(filter(None, [one.teacher])), every)
             for part in ("studies", "judged")
             for name, one in getattr(settings.expansion, part).items()
         ),
@@ -550,6 +668,52 @@ def check_names(settings: Settings, registry: Registry, scale: str) -> None:
                 ("technique", export.technique, set(techniques)),
             )
         ),
+        *chain_names(settings, every),
     ):
         if unknown := [name for name in names if name not in known]:
             raise InputError(f"{where}: {key} has {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    if settings.chain.teacher:
+        check_chain(settings, where)
+
+
+def chain_names(settings: Settings, models: set[str]) -> Iterator[tuple[str, tuple[str, ...], set[str]]]:
+    """What the chain names: key, names, and what there is of the kind."""
+    chain = settings.chain
+    sections = {
+        "replay": (settings.replay.studies, METHODS),
+        "expansion": (settings.expansion.studies, EXPANSION_ARMS),
+        "prune": (settings.pruning.studies, PRUNING_ARMS),
+    }
+    for name, step in chain.steps.items():
+        key = f"chain.steps.{name}"
+        if step.kind == "quantise":
+            yield f"{key}.technique", (step.technique,), set(settings.quantization.techniques)
+            continue
+        studies, methods = sections[step.kind]
+        yield f"{key}.study", (step.study,), set(studies)
+        yield f"{key}.method", (step.method,), set(methods)
+    for number, order in enumerate(chain.orders):
+        slots = tuple(name for slot in order.slots for name in slot)
+        yield f"chain.orders[{number}].slots", slots, {SKIP, *chain.steps}
+        yield f"chain.orders[{number}].users", order.users, set(chain.users)
+    if chain.teacher:
+        yield "chain.teacher", tuple(f"{chain.teacher}-s{seed}" for seed in chain.seeds), models
+    for user, gestures in chain.users.items():
+        yield f"chain.users.{user}", gestures, set(GESTURES)
+
+
+def check_chain(settings: Settings, where: str) -> None:
+    """Raise InputError where the chain's parts do not fit together."""
+    chain = settings.chain
+    if settings.teachers.models[chain.teacher].dataset != MOTION:
+        raise InputError(
+            f"{where}: chain.teacher is {chain.teacher}, which does not learn {MOTION}: name one that does"
+        )
+    if not chain.users or not all(chain.users.values()):
+        raise InputError(f"{where}: chain.users has no user with gestures: give at least one")
+    try:
+        routes = routes_of(chain)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if not any(kind_of(route, chain.steps) == "quantise" for route in routes):
+        raise InputError(f"{where}: chain.orders has no route that ends in a step of kind quantise: add one")

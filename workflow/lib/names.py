@@ -45,6 +45,9 @@ WILDCARDS = {
     "condensation": _LETTERS,
     "method": "[a-z][a-z-]*",
     "arm": "[a-z][a-z-]*",
+    # steps of the chain, joined
+    "route": "[a-z0-9][a-z0-9+-]*",
+    "owner": _LETTERS,
 }
 # of the registry; in one rule it is a model, too
 LANGUAGE_MODEL = _DOTTED

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from stages.chain.config import ChainConfig
 from stages.claims.config import ClaimList, ClaimsConfig
 from stages.datasets.config import DatasetEntry, LanguageModelEntry, PretrainedEntry
 from stages.expansion.config import ExpansionStageConfig
@@ -49,6 +50,7 @@ class Settings:
     replay: ReplayConfig
     expansion: ExpansionStageConfig
     offload: OffloadConfig
+    chain: ChainConfig
     claims: ClaimsConfig
 
 

@@ -9,11 +9,12 @@ sys.path.insert(0, str(workflow.basedir))
 
 from snakemake.exceptions import WorkflowError
 
+from stages.chain.routes import DISTIL, EVERYONE, before
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
 from stages.replay.methods import METHODS
 from workflow.lib import names, storage
-from workflow.lib.catalogue import Catalogue
+from workflow.lib.catalogue import MOTION, Catalogue
 from workflow.lib.fingerprints import code_of, env_of
 from workflow.lib.settings import load_claims
 
@@ -116,6 +117,30 @@ BUILT = [
 ]
 # figures of the report, in its order; paths below results/SCALE
 SECTIONS = [
+    *(
+        [
+            {
+                "paper": "chain",
+                "title": "Step by step",
+                "caption": "The cheapest route that keeps the budget, chosen on selection images alone: accuracy among a user's"
+                " three gestures on rendered test images and on real videos (bars: 95 % over images), and what one image"
+                " costs. Multipliers' look-up tables are yosys' for UltraScale+ before placement; energy is modelled, in"
+                " 8 bits whatever the format; a format that no CPU multiplies has no time.",
+                "figure": "chain/figures/chain.svg",
+                "table": "chain/figures/chain.csv",
+            },
+            {
+                "paper": "chain",
+                "title": "All routes of the search",
+                "caption": "Every order and strength of the steps, after quantisation. The choice is made on selection images;"
+                " shown are test images, of rendered hands. Dotted: the budget's accuracy.",
+                "figure": "chain/figures/search.svg",
+                "table": "chain/figures/search.csv",
+            },
+        ]
+        if CATALOGUE.chain_seeds()
+        else []
+    ),
     {
         "paper": "minifloats",
         "title": "Accuracy over bits",
@@ -515,7 +540,7 @@ def parent_of(file):
 def prepared_files(dataset, split):
     """Files of a prepared image split; dataset.json, in the folder that commands read, comes first."""
     return [
-        f"data/prepared/{dataset}/{split}/{file}"
+        f"{CATALOGUE.split_folder(dataset, split)}/{file}"
         for file in ("dataset.json", "images.npy", "labels.npy")
     ]
 
@@ -613,6 +638,55 @@ def shown_sets():
             if arm != "condensed-only"
         ),
     ]
+
+
+def chain_files(wildcards, route, owner):
+    """Files of a float network of the chain; model.json, in the folder that commands read, comes first."""
+    folder = CATALOGUE.chain_model(wildcards.seed, route, owner)
+    return [
+        f"results/{wildcards.scale}/{folder}/{file}"
+        for file in ("model.json", "weights.safetensors")
+    ]
+
+
+def chain_networks():
+    """Files of all float networks of the chain."""
+    return [
+        f"{network['folder']}/{file}"
+        for network in CATALOGUE.chain_networks()
+        for file in ("model.json", "weights.safetensors")
+    ]
+
+
+def chain_families():
+    """Modules of all networks that the chain may meet, for code_of."""
+    chain, steps = SETTINGS.chain, SETTINGS.chain.steps.values()
+    nets = [
+        getattr(SETTINGS, step.kind).studies[step.study].student
+        for step in steps
+        if step.kind in DISTIL
+    ]
+    if chain.teacher:
+        nets.append(SETTINGS.teachers.models[chain.teacher].net)
+    return sorted({family_of(net) for net in nets})
+
+
+def chain_splits():
+    """Name and files of the image sets that the chain is judged on."""
+    splits = {name: prepared_files(MOTION, name) for name in ("selection", "test")}
+    if CATALOGUE.real_gestures():
+        splits["real"] = [
+            f"data/rendered/{SCALE}/motion_of_videos/{file}"
+            for file in ("dataset.json", "images.npy", "labels.npy")
+        ]
+    return splits
+
+
+def routes_like(*kinds):
+    """What the wildcard `route` may be in a rule that makes the last step of these kinds."""
+    routes = [route for kind in kinds for route in CATALOGUE.chain_routes(kind)]
+    # a rule needs some pattern, where there is no such step
+    return "|".join(map(re.escape, routes)) or "none"
 
 
 def family_of(net):

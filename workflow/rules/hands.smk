@@ -505,9 +505,9 @@ rule train_fingertips:
 
 rule make_motion_images:
     input:
-        layers=[
-            f"data/rendered/{{scale}}/{name}/layers-{job}.npz"
-            for name in SETTINGS.hands.sets
+        layers=lambda wc: [
+            f"data/rendered/{wc.scale}/{name}/layers-{job}.npz"
+            for name in CATALOGUE.motion_sets(wc.split)
             for job in CATALOGUE.render_jobs(name)
         ],
         panoramas="data/prepared/panoramas/panoramas.npz",
@@ -520,7 +520,7 @@ rule make_motion_images:
     benchmark:
         "results/{scale}/benchmarks/make_motion_images/{split}.tsv"
     wildcard_constraints:
-        split="train|test",
+        split="train|selection|test",
     threads: 1
     resources:
         mem_mb=3000,
@@ -535,6 +535,31 @@ rule make_motion_images:
         "envs/py main -m stages.hands.make_motion_images --layers {input.layers} --panoramas {input.panoramas}"
         " --split {wildcards.split} --count {params.size} --seed {params.seed} --folder {params.folder}"
         " > {log} 2>&1"
+
+
+rule picture_videos:
+    input:
+        index="data/prepared/egogestar/videos/index.csv",
+    output:
+        images=none("data/rendered/{scale}/motion_of_videos/images.npy"),
+        labels=none("data/rendered/{scale}/motion_of_videos/labels.npy"),
+        info=none("data/rendered/{scale}/motion_of_videos/dataset.json"),
+    log:
+        "results/{scale}/logs/picture_videos.log",
+    benchmark:
+        "results/{scale}/benchmarks/picture_videos.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        videos=lambda wc, input: parent_of(input.index),
+        folder=lambda wc, output: parent_of(output.info),
+        code=code_of("hands.make_motion_images"),
+        env=env_of("main"),
+    shell:
+        "envs/py main -m stages.hands.make_motion_images --videos {params.videos} --split test"
+        " --folder {params.folder} > {log} 2>&1"
 
 
 rule recognise_videos:
@@ -695,6 +720,6 @@ rule egogestvid:
         expand(
             "data/rendered/{scale}/motion/{split}/dataset.json",
             scale=SCALE,
-            split=["train", "test"],
+            split=["train", "selection", "test"],
         ),
         f"results/{SCALE}/egogestvid/models/trajectories/classifier.json",

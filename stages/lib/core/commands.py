@@ -27,6 +27,17 @@ def to_json(config: Any) -> str:
     return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 
+def json_object(text: str, where: str) -> dict[str, Any]:
+    """The object of an argument that names things freely. `where` names the argument in errors."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {text[:60]}; it must be an object")
+    return value
+
+
 def _build(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)

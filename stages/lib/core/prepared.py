@@ -6,6 +6,7 @@ a random sample.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class ImageSplit:
     def first(self, n: int) -> "ImageSplit":
         """The first n images: a random sample, since the order is by digest."""
         return ImageSplit(images=self.images[:n], labels=self.labels[:n], info=self.info)
+
+    def of_classes(self, names: Sequence[str]) -> "ImageSplit":
+        """The images of these classes alone, in their order. Raises InputError where a class is none of the set's."""
+        if unknown := [name for name in names if name not in self.info.classes]:
+            raise InputError(
+                f"{self.info.dataset} has no class {unknown[0]!r}; choose from {', '.join(self.info.classes)}"
+            )
+        wanted = [self.info.classes.index(name) for name in names]
+        rows = np.flatnonzero(np.isin(self.labels, wanted))
+        return ImageSplit(images=self.images[rows], labels=self.labels[rows], info=self.info)
 
 
 def read_images(folder: str | Path) -> ImageSplit:

@@ -27,23 +27,17 @@ class ConvNet3(Classifier):
 
 
 class ConvBN(Classifier):
-    """Three blocks of convolution, batch norm, ReLU (width, 2 width, 4 width), pooled between and at the end."""
+    """Blocks of convolution, batch norm, ReLU (width, 2 width, 4 width, ...), pooled between and at the end."""
 
-    def __init__(self, channels: int = 3, classes: int = 10, width: int = 32) -> None:
+    def __init__(self, channels: int = 3, classes: int = 10, width: int = 32, blocks: int = 3) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            conv_bn(channels, width),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            conv_bn(width, 2 * width),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            conv_bn(2 * width, 4 * width),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-        )
-        self.head = nn.Linear(4 * width, classes)
+        widths = [width * 2**block for block in range(blocks)]
+        body: list[nn.Module] = []
+        for inputs, outputs in zip([channels, *widths], widths, strict=False):
+            body += [nn.MaxPool2d(2)] if body else []
+            body += [conv_bn(inputs, outputs), nn.ReLU()]
+        self.body = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(widths[-1], classes)
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)

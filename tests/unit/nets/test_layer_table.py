@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.hardware import tabulate_layers
-from stages.hardware.layer_table import layer_table
 from stages.lib.core.errors import InputError
 from stages.lib.costs.layers import macs, read_layers, weights
 from stages.lib.nets.build import build
+from stages.lib.nets.layer_table import layer_table
 from stages.lib.nets.model_folder import ModelInfo, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
