@@ -20,9 +20,7 @@ IMAGE = one_image(3, 32)
 
 
 def costs(model, pattern, bits=32):
-    return network_costs(
-        model, IMAGE, pattern=pattern, weight_bits=bits, activation_bits=bits, array=ARRAY
-    )
+    return network_costs(model, IMAGE, pattern=pattern, weight_bits=bits, activation_bits=bits, array=ARRAY)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,9 @@ def test_stored_bits_are_those_of_the_packed_layers(pruned):
         packed = pack(as_matrix(module.weight.detach(), 4).numpy(), block=16, n=2, m=4)
         if len(module.weight) % 16 == 0:
             fields = packed.block_columns.size * (packed.shape[1] // 16 - 1).bit_length()
-            assert len(written_index("hybrid", None, packed=packed)) == -(-(fields + 2 * packed.offsets.size) // 8)
+            assert len(written_index("hybrid", None, packed=packed)) == -(
+                -(fields + 2 * packed.offsets.size) // 8
+            )
             expected += 8 * packed.nonzeros + fields + 2 * packed.offsets.size
         else:
             kept = packed.block_columns.size // packed.block_columns.shape[0]
@@ -82,6 +82,11 @@ def test_a_layer_that_does_not_follow_the_pattern_is_dense(dense):
 def test_float_networks_are_costed_as_8_bits_on_the_array(dense):
     assert costs(dense, None)["systolic_energy_uj"] == costs(dense, None, bits=8)["systolic_energy_uj"]
     wide = network_costs(
-        dense, IMAGE, pattern=None, weight_bits=8, activation_bits=8, array=replace(ARRAY, rows=128, columns=128)
+        dense,
+        IMAGE,
+        pattern=None,
+        weight_bits=8,
+        activation_bits=8,
+        array=replace(ARRAY, rows=128, columns=128),
     )
     assert wide["systolic_cycles"] < costs(dense, None)["systolic_cycles"]

@@ -40,10 +40,16 @@ def inputs(tmp_path_factory):
 
 
 def command(inputs, target, users, arm="hybrid"):
-    main(
-        ["--model", str(inputs / "model"), "--train", str(inputs / "train"), "--config", json.dumps(CONFIG)]
-        + ["--arm", arm, "--sparsity", "0.8", "--users", json.dumps(users), "--folder", str(target)]
-    )
+    options = {
+        "--model": inputs / "model",
+        "--train": inputs / "train",
+        "--config": json.dumps(CONFIG),
+        "--arm": arm,
+        "--sparsity": 0.8,
+        "--users": json.dumps(users),
+        "--folder": target,
+    }
+    main([str(word) for option in options.items() for word in option])
 
 
 def test_each_user_gets_a_network_that_follows_the_pattern(inputs, tmp_path):
@@ -70,7 +76,11 @@ def test_each_user_gets_a_network_that_follows_the_pattern(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("users", "arm", "words"),
     [
-        ({"anna": ["z"]}, "hybrid", "anna wants 'z', which the network does not know; choose from a, b, c, d"),
+        (
+            {"anna": ["z"]},
+            "hybrid",
+            "anna wants 'z', which the network does not know; choose from a, b, c, d",
+        ),
         ({"anna": []}, "hybrid", "anna wants no class"),
         ([1], "hybrid", "--users is no JSON object"),
         ({"anna": ["a"]}, "channel", "which no model folder holds"),

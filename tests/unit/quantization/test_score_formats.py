@@ -43,12 +43,21 @@ def inputs(tmp_path_factory):
 
 
 def scored(inputs, target, *models):
-    main(
-        ["--models", *(f"{name}={inputs / 'model'}" for name in models), "--train", str(inputs / "train")]
-        + ["--splits", f"test={inputs / 'test'}", "--steps", json.dumps({"e2m1": {"formats": "E2M1"}})]
-        + ["--users", json.dumps(USERS), "--calibration-images", "20", "--table", str(target)]
-    )
+    options = {
+        "--models": [f"{name}={inputs / 'model'}" for name in models],
+        "--train": [inputs / "train"],
+        "--splits": [f"test={inputs / 'test'}"],
+        "--steps": [json.dumps({"e2m1": {"formats": "E2M1"}})],
+        "--users": [json.dumps(USERS)],
+        "--calibration-images": [20],
+        "--table": [target],
+    }
+    main(words(options))
     return pd.read_csv(target).set_index(["owner", "step", "user"])
+
+
+def words(options):
+    return [str(word) for option, values in options.items() for word in (option, *values)]
 
 
 def images_of(inputs):
@@ -61,12 +70,15 @@ def test_counts_are_those_of_the_exported_network(inputs, tmp_path, owner):
     """`anna`'s network is calibrated on her classes, as the export is that names them."""
     table = scored(inputs, tmp_path / "scores.csv", owner)
     plan = {"export": {"formats": "E2M1", "calibration_images": 20}, "technique": {}}
-    plan["classes"] = USERS[owner] if owner in USERS else []
+    plan["classes"] = USERS.get(owner, [])
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    export(
-        ["--model", str(inputs / "model"), "--train", str(inputs / "train")]
-        + ["--plan", str(tmp_path / "plan.json"), "--folder", str(tmp_path / "exported")]
-    )
+    options = {
+        "--model": [inputs / "model"],
+        "--train": [inputs / "train"],
+        "--plan": [tmp_path / "plan.json"],
+        "--folder": [tmp_path / "exported"],
+    }
+    export(words(options))
     networks = {"float": read_model(inputs / "model")[0], "e2m1": read_quantised(tmp_path / "exported")[0]}
     images, labels = images_of(inputs)
     for step, network in networks.items():

@@ -19,20 +19,24 @@ NUMBERS = {
     "draws",
     "first",
     "frames",
+    "images",
     "ratio",
     "ratios",
     "seed",
     "size",
+    "sparsity",
     "steps",
     "transition_ns",
 }
 NUMBERS |= {"values", "vectors"}
 # ... what is made of names that the settings may hold (names.py, or one of a list), ...
 NAMED = {
+    "arm",
     "built",
     "condensed",
     "domains",
     "folder",
+    "method",
     "name",
     "names",
     "netlists",
@@ -50,7 +54,7 @@ MADE = re.compile(
 @given(st.text(), st.sampled_from([*WILDCARDS.values(), LANGUAGE_MODEL, NET]))
 def test_a_name_is_a_word_that_is_no_flag_and_no_way_out(text, pattern):
     if re.fullmatch(pattern, text):
-        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text)
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", text)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,9 @@ def test_every_wildcard_of_an_output_has_a_pattern():
 def test_rules_narrow_a_wildcard_to_a_list_or_a_pattern_of_names():
     for file, text in RULES.items():
         for name, values in re.findall(r"^    wildcard_constraints:\n        (\w+)=(.*),$", text, flags=re.M):
-            listed = re.fullmatch(r'"\|"\.join\(.*\)( or "none")?|"[a-z]+(\|[a-z]+)*"|names\.\w+', values)
+            listed = re.fullmatch(
+                r'"\|"\.join\(.*\)( or "none")?|"[a-z]+(\|[a-z]+)*"|(names\.\w+|routes_like)(\(.*\))?', values
+            )
             assert listed, f"{file}: {name} may be {values}"
 
 
