@@ -122,9 +122,7 @@ class MotionConfig:
     train: int = 4000  # images to train on
     selection: int = 1000  # images to choose by
     test: int = 1000  # images to test on
-    held_out: tuple[
-        str, ...
-    ] = ()  # sets of clips whose hands are tested on alone; none: all are in every split
+    held_out: tuple[str, ...] = ()  # sets of clips whose hands are tested on alone; none: all hands train too
     seed: int = 0  # of all that is drawn at random
 
     def __post_init__(self) -> None:
