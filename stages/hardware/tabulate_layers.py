@@ -11,10 +11,10 @@ of a published language model, from its shape alone:
 """
 
 import argparse
-import json
 
 import pandas as pd
 
+from stages.lib.core.commands import json_object
 from stages.lib.core.errors import InputError, run
 from stages.lib.costs.layers import write_layers
 from stages.lib.costs.model_shapes import SHAPES, decoder_layers, decoder_shape
@@ -51,18 +51,8 @@ def network_layers(args: argparse.Namespace) -> pd.DataFrame:
         model = read_model(args.model)[0].to("meta")
     else:
         with torch.device("meta"):
-            model = build(args.net, net_arguments(args.arguments))
+            model = build(args.net, json_object(args.arguments, "--arguments"))
     return layer_table(model, torch.empty(args.batch, *args.input, device="meta"))
-
-
-def net_arguments(text: str) -> dict:
-    try:
-        arguments = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"--arguments is not JSON: {error}") from error
-    if not isinstance(arguments, dict):
-        raise InputError(f'--arguments is {text}; give a JSON object such as {{"depth": 50}}')
-    return arguments
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -11,14 +11,13 @@ outputs.
 
 import argparse
 import copy
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from stages.lib.core.artifacts import atomic_path
-from stages.lib.core.commands import from_json
+from stages.lib.core.commands import from_json, json_object
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.progress import Progress
@@ -69,10 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_users(text: str, known: tuple[str, ...]) -> dict[str, list[int]]:
     """User -> ids of the classes wanted. Raises InputError where a class is none of the network's."""
-    try:
-        users = {str(user): list(classes) for user, classes in json.loads(text).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f'--users is no JSON object such as {{"anna": ["tick"]}}: {error}') from None
+    users = json_object(text, "--users")
     for user, classes in users.items():
         if unknown := [c for c in classes if c not in known]:
             raise InputError(

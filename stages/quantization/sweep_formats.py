@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from stages.lib.core.artifacts import atomic_path
-from stages.lib.core.commands import from_json
+from stages.lib.core.commands import from_json, json_object
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import ImageSplit, read_images
 from stages.lib.core.progress import Progress
@@ -70,13 +70,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse_techniques(text: str, config: SweepConfig) -> dict[str, Technique]:
     """The techniques of --techniques by name. Raises InputError where the sweep names another."""
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"--techniques is not JSON: {error}") from None
     techniques = {
         name: from_json(Technique, json.dumps(entry), where=f"--techniques: {name}")
-        for name, entry in entries.items()
+        for name, entry in json_object(text, "--techniques").items()
     }
     if unknown := [name for name in config.techniques if name not in techniques]:
         raise InputError(f"--techniques lacks {unknown[0]!r}, which --config names in techniques; add it")

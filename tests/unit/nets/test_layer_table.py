@@ -140,7 +140,10 @@ def test_the_verb_tabulates_a_model_folder_a_net_and_a_shape(tmp_path):
             "LeNet5 does not take an input of 1 x 3 x 28 x 28",
         ),
         (["--net", "lenet.LeNet5"], "--input CHANNELS HEIGHT WIDTH"),
-        (["--net", "lenet.LeNet5", "--input", "1", "28", "28", "--arguments", "[1]"], "give a JSON object"),
+        (
+            ["--net", "lenet.LeNet5", "--input", "1", "28", "28", "--arguments", "[1]"],
+            "it must be an object",
+        ),
         (["--shape", "llama2-7b"], "--shape takes --tokens"),
         (["--shape", "llama2-7b", "--tokens", "0"], "tokens is 0"),
         (["--shape", "llama9", "--tokens", "1"], "no model shape 'llama9'"),

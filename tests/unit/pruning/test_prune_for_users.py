@@ -82,7 +82,7 @@ def test_each_user_gets_a_network_that_follows_the_pattern(inputs, tmp_path):
             "anna wants 'z', which the network does not know; choose from a, b, c, d",
         ),
         ({"anna": []}, "hybrid", "anna wants no class"),
-        ([1], "hybrid", "--users is no JSON object"),
+        ([1], "hybrid", "--users is .1.; it must be an object"),
         ({"anna": ["a"]}, "channel", "which no model folder holds"),
     ],
 )
