@@ -14,7 +14,7 @@ from workflow.sharing.units import unit_of
 
 TARGETS = (
     "all", "datasets", "teachers", "minifloats", "egogestvid", "crisp", "halo", "hardware", "pre_dfkd",
-    "condensed_expansion", "daop",
+    "condensed_expansion", "daop", "chain",
 )  # fmt: skip
 FLIPS, WHOLE_PULLS = 1000, 5
 

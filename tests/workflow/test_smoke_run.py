@@ -28,7 +28,17 @@ OTHERS = {
     "tabulate_sqnr": 1, "measure_sqnr": 1, "plot_sqnr": 1,
 }  # fmt: skip
 SEARCH = {"search_formats": 1, "measure_search": 1}
-BELOW_MACS = {"plot_mac_costs": 1, "measure_macs": 1, "plot_fronts": 1, "measure_sweeps": 1, **SEARCH}
+BELOW_ROUTES = {
+    "measure_routes": 1, "choose_route": 1, "export_chosen": 1, "time_steps": 1, "plot_chain": 1, "write_report": 1,
+}  # fmt: skip
+# all of the chain from its images on
+CHAIN = {
+    "make_motion_images": 3, "train_teacher": 1, "plot_training": 1, "condense": 1, "replay_in_chain": 1,
+    "expand_in_chain": 1, "prune_for_classes": 2, "score_formats": 5, **BELOW_ROUTES,
+}  # fmt: skip
+BELOW_MACS = {
+    "plot_mac_costs": 1, "measure_macs": 1, "plot_fronts": 1, "measure_sweeps": 1, **SEARCH, **BELOW_ROUTES,
+}  # fmt: skip
 
 
 def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
@@ -170,7 +180,7 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
                 "measure_diversity": 1,
                 "plot_diversity": 1,
                 "train_fingertips": 1,
-                "make_motion_images": 2,
+                **CHAIN,
                 "recognise_drawn": 1,
                 "plot_preview": 1,
                 "train_compositor": 1,
@@ -195,12 +205,43 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
                 **BELOW_MEASUREMENTS,
             },
         ),
+        # a score of weights: what is pruned with it and what rests on that
+        (
+            "stages/pruning/saliency.py",
+            "w.abs() * g,",
+            "w.abs() * g**2,",
+            {
+                "study_accuracy": 1,
+                "plot_accuracy": 1,
+                "measure_pruning": 1,
+                "verify_patterns": 1,
+                "prune_for_classes": 2,
+                "expand_in_chain": 1,
+                "score_formats": 3,
+                **BELOW_ROUTES,
+                **BELOW_MEASUREMENTS,
+            },
+        ),
+        # the budget of the search: the choice and what shows it
+        (
+            "config/smoke.yaml",
+            "  calibration_images: 20\n",
+            "  calibration_images: 20\n  budget: {accuracy: 0.8}\n",
+            {**BELOW_ROUTES, "measure_routes": 0},
+        ),
         # students of expanded sets are made again, condensed sets are not
         (
             "stages/expansion/guidance.py",
             "VIEWS = 64",
             "VIEWS = 32",
-            {"expand_set": 3, **BELOW_EXPANSION, **BELOW_MEASUREMENTS},
+            {
+                "expand_set": 3,
+                "expand_in_chain": 1,
+                "score_formats": 1,
+                **BELOW_EXPANSION,
+                **BELOW_MEASUREMENTS,
+                **BELOW_ROUTES,
+            },
         ),
         # policies are served again; the model, its traces and what they say of routing are not
         (
@@ -276,14 +317,17 @@ BELOW_EXPANSION = {"compare_pools": 1, "plot_condensed": 1, "measure_expansion":
 )
 def test_a_change_reruns_exactly_its_descendants(pulled, edit, name, old, new, expected):
     edit(name, old, new)
-    assert dict(pulled.planned()) == expected
+    assert dict(pulled.planned()) == {rule: jobs for rule, jobs in expected.items() if jobs}
 
 
-def test_every_command_runs_without_snakemake(finished):
+def test_commands_run_without_snakemake(finished):
+    """Of every stage one; the run itself has run all of them, as these words in a shell."""
     dry = finished.snakemake("--dry-run", "--forceall", "--printshellcmds", "--quiet", "progress")
     commands = re.findall(r"^Shell command: (envs/py .*)$", dry.stdout + dry.stderr, flags=re.MULTILINE)
     assert len(commands) == len(parse_jobs(dry.stdout + dry.stderr)) > 10
-    for command in commands:
+    one_a_stage = {re.search(r"-m stages\.(\w+)", command)[1]: command for command in commands}
+    assert set(one_a_stage) == {path.parent.name for path in ROOT.glob("stages/*/config.py")}
+    for command in one_a_stage.values():
         done = subprocess.run(["bash", "-c", command], cwd=finished.root, check=False)
         assert done.returncode == 0, command
 

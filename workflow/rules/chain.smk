@@ -1,7 +1,6 @@
 # One recogniser of gestures through all papers: distilled, pruned for a user, quantised, and what it costs after each step.
 CHAIN = SETTINGS.chain
 USERS = list(CHAIN.users)
-CHAIN_JSON = verbatim(to_json(CHAIN))
 NETWORKS_JSON = verbatim(json.dumps(CATALOGUE.chain_networks()))
 
 
@@ -205,7 +204,7 @@ rule measure_routes:
         mem_mb=1500,
         runtime=30,
     params:
-        config=CHAIN_JSON,
+        config=chain_json("users", "steps", "orders", "array"),
         networks=NETWORKS_JSON,
         code=code_of("chain.measure_routes", *chain_families()),
         env=env_of("main"),
@@ -231,7 +230,9 @@ rule choose_route:
         mem_mb=500,
         runtime=5,
     params:
-        config=CHAIN_JSON,
+        config=chain_json(
+            "seeds", "users", "steps", "orders", "calibration_images", "budget"
+        ),
         networks=NETWORKS_JSON,
         techniques=verbatim(
             CATALOGUE.techniques_json(
@@ -301,7 +302,7 @@ rule time_steps:
         mem_mb=1500,
         runtime=15,
     params:
-        config=CHAIN_JSON,
+        config=chain_json("seeds", "steps", "latency"),
         networks=NETWORKS_JSON,
         code=code_of("chain.time_steps", *chain_families()),
         env=env_of("main"),
@@ -338,7 +339,7 @@ rule plot_chain:
         mem_mb=1000,
         runtime=5,
     params:
-        config=CHAIN_JSON,
+        config=chain_json("steps", "budget"),
         code=code_of("chain.plot_chain"),
         env=env_of("main"),
     shell:

@@ -9,6 +9,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from snakemake.exceptions import WorkflowError
 
+from stages.chain.config import ChainConfig
 from stages.chain.routes import DISTIL, EVERYONE, before
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
@@ -647,6 +648,12 @@ def chain_files(wildcards, route, owner):
         f"results/{wildcards.scale}/{folder}/{file}"
         for file in ("model.json", "weights.safetensors")
     ]
+
+
+def chain_json(*used):
+    """Settings of the chain that a command uses, as a param; all others are its defaults."""
+    values = {name: getattr(SETTINGS.chain, name) for name in used}
+    return verbatim(to_json(ChainConfig(**values)))
 
 
 def chain_networks():
