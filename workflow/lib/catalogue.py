@@ -455,6 +455,21 @@ class Catalogue:
     def entry_json(self, name: str) -> str:
         return to_json(self.entry(name))
 
+    def described_data(self) -> list[dict[str, Any]]:
+        """What the report says of the sets and models that this scale names: their digests are what they must be."""
+        return [
+            {
+                "name": name,
+                "title": entry.title,
+                "licence": entry.licence,
+                "redistribute": entry.redistribute,
+                "available": name not in self.unavailable,
+                "digests": {split: one.digest for split, one in getattr(entry, "splits", {}).items()}
+                or {file: digest for source in entry.sources for file, digest in source.files.items()},
+            }
+            for name, entry in ((name, self.entry(name)) for name in sorted(self.wanted()))
+        ]
+
     def wanted(self) -> frozenset[str]:
         """Names in the registry that the targets of this scale rest on, available or not."""
         teachers = {recipe.dataset for recipe in self.settings.teachers.models.values()} - {MOTION}

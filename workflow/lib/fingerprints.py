@@ -11,6 +11,7 @@ import atexit
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,20 @@ def env_of(environment: str, root: Path = ROOT) -> str:
     """Fingerprint of an environment: its locked packages and the pinned torch."""
     lock = root / "envs" / f"{environment}.lock"
     return hashlib.sha256(lock.read_bytes() + (root / "envs" / "torch.txt").read_bytes()).hexdigest()[:16]
+
+
+def versions_of(environment: str, root: Path = ROOT) -> dict[str, str]:
+    """Package -> locked version, of the direct dependencies of an environment; of `main` torch, too."""
+    wanted = root.joinpath("envs", f"{environment}.in").read_text()
+    direct = {_package(name) for name in re.findall(r"^[A-Za-z0-9._-]+", wanted, flags=re.MULTILINE)}
+    locks = ["torch.txt"] if environment == "main" else []
+    text = "".join(root.joinpath("envs", name).read_text() for name in (f"{environment}.lock", *locks))
+    locked = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])? *==([^\s;]+)", text, flags=re.MULTILINE)
+    return {name: version for name, version in locked if _package(name) in direct | {"torch"}}
+
+
+def _package(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # as PEP 503 compares names
 
 
 def _closure(module: str, root: Path) -> frozenset[str]:

@@ -1,8 +1,10 @@
 """The code fingerprint changes with what a verb computes, and with nothing else."""
 
+from importlib.metadata import version
+
 import pytest
 
-from workflow.lib.fingerprints import code_of
+from workflow.lib.fingerprints import code_of, versions_of
 
 FILES = {
     "__init__.py": '"""Stages."""\n',
@@ -56,3 +58,9 @@ def test_a_module_named_at_run_time_counts_where_it_is_given(tree):
 def test_an_unknown_verb_is_an_error(tree):
     with pytest.raises(ValueError, match=r"stages\.prune\.missing"):
         code_of("prune.missing", root=tree)
+
+
+def test_the_versions_told_of_main_are_those_of_this_environment():
+    told = versions_of("main")
+    assert {"torch", "numpy", "snakemake", "dvc", "ml-dtypes"} <= set(told)
+    assert told == {name: version(name).partition("+")[0] for name in told}
