@@ -71,8 +71,10 @@ rule write_report:
         runtime=5,
     params:
         sections=verbatim(json.dumps(SECTIONS)),
+        run=described_run,
         code=code_of("claims.write_report", files=["claims/report.html.j2"]),
         env=env_of("main"),
     shell:
         "envs/py main -m stages.claims.write_report --claims {input.claims} --sections {params.sections:q}"
-        " --results results/{wildcards.scale} --report {output.page} > {log} 2>&1"
+        " --results results/{wildcards.scale} --run {params.run:q}"
+        " --benchmarks results/{wildcards.scale}/benchmarks data/benchmarks --report {output.page} > {log} 2>&1"

@@ -16,7 +16,7 @@ from stages.lib.core.errors import InputError
 from stages.replay.methods import METHODS
 from workflow.lib import names, storage
 from workflow.lib.catalogue import MOTION, Catalogue
-from workflow.lib.fingerprints import code_of, env_of
+from workflow.lib.fingerprints import code_of, env_of, versions_of
 from workflow.lib.settings import load_claims
 
 try:
@@ -694,6 +694,22 @@ def routes_like(*kinds):
     routes = [route for kind in kinds for route in CATALOGUE.chain_routes(kind)]
     # a rule needs some pattern, where there is no such step
     return "|".join(map(re.escape, routes)) or "none"
+
+
+def described_run(wildcards):
+    """What the report says of the run besides claims, figures and costs, as JSON."""
+    return json.dumps(
+        {
+            "scale": SCALE,
+            "confidence": SETTINGS.claims.confidence,
+            "data": CATALOGUE.described_data(),
+            "versions": {
+                environment: versions_of(environment)
+                for environment in ("main", "hardware", "render")
+            },
+            "stages": {one.name: Path(one.snakefile).stem for one in workflow.rules},
+        }
+    )
 
 
 def family_of(net):

@@ -9,7 +9,6 @@ import pytest
 from stages.claims.config import Bound, Claim
 from stages.claims.intervals import mean_interval
 from stages.claims.judge_claims import main as judge_claims
-from stages.claims.page import inline_svg
 from stages.claims.verdicts import judge
 from stages.lib.core.measurements import Measurement, Sample
 from workflow.lib.settings import load_claims
@@ -90,11 +89,3 @@ def test_a_measurement_without_a_claim_is_refused(tmp_path, capsys):
              "--metrics", str(tmp_path / "n.json")]
         )  # fmt: skip
     assert not (tmp_path / "c.json").exists()
-
-
-def test_figures_in_one_page_do_not_share_ids():
-    svg = '<?xml version="1.0"?><svg><g id="a" clip-path="url(#a)"/><use xlink:href="#a"/><script>x</script></svg>'
-    one, two = inline_svg(svg, prefix="f0"), inline_svg(svg, prefix="f1")
-    assert one == '<svg><g id="f0-a" clip-path="url(#f0-a)"/><use xlink:href="#f0-a"/></svg>'
-    assert "f1-a" in two
-    assert "f0-a" not in two
