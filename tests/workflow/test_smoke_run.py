@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.browser import DESKTOP, PHONE, content_widths
 from workflow.lib.plan import parse_jobs
 from workflow.lib.settings import ROOT
 
@@ -50,6 +51,11 @@ def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
     assert "<svg" in page
     # nothing is fetched from anywhere when the page is opened
     assert not re.findall(r'(?:src|href)\s*=\s*"(?!#|data:)[^"]*//', page)
+
+
+def test_the_report_fits_a_phone_and_a_desk(finished, tmp_path):
+    page = finished.root / "results/smoke/report.html"
+    assert content_widths(page, tmp_path) == [PHONE[0], DESKTOP[0]]
 
 
 def test_second_run_has_nothing_to_do(finished):

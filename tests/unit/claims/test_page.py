@@ -1,6 +1,8 @@
-"""The report: its parts, its costs, its bytes."""
+"""The report: its parts, its costs, and what a browser makes of it on a phone and on a desk, without a network."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from stages.claims.page import TITLES, Data, Run, Section, inline_svg, number, r
 from stages.claims.verdicts import VERDICTS
 from stages.claims.write_report import main as write_report
 from stages.claims.write_report import read_jobs
+from tests.browser import DESKTOP, PHONE, content_widths, run_chromium
 from workflow.lib.catalogue import Catalogue
 from workflow.lib.settings import ROOT
 
@@ -157,3 +160,43 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
 def test_a_figure_of_no_part_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'minifloat': choose from chain, egogestvid"):
         report(tmp_path, paper="minifloat")
+
+
+def test_nothing_must_be_scrolled_sideways_on_a_phone_or_on_a_desk(tmp_path):
+    long = claim(
+        statement="w" * 300, published="9" * 200, evidence="e" * 100, controls={"k" * 90: 1.0, "c": 2.0}
+    )
+    made_up = tmp_path / "made_up.html"
+    made_up.write_text(page_of([long], [section("chain"), section()]))
+    for page in (made_up, report(tmp_path)):
+        assert content_widths(page, tmp_path) == [PHONE[0], DESKTOP[0]]
+
+
+def test_nothing_is_loaded_even_if_a_figure_asks_for_it(tmp_path):
+    asked = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        svg = f'<svg><image href="{url}/image"/><style>@import url({url}/style);</style></svg>'
+        page = page_of(sections=[section(svg=svg)])
+        policy = page.partition("<meta http-equiv")[2].partition(">")[0]
+        (tmp_path / "page.html").write_text(page)
+        (tmp_path / "open.html").write_text(page.replace(f"<meta http-equiv{policy}>", ""))
+        run_chromium(tmp_path, "--dump-dom", (tmp_path / "page.html").as_uri())
+        assert asked == []
+        # the same without the page's policy: the judge would have seen it
+        run_chromium(tmp_path, "--dump-dom", (tmp_path / "open.html").as_uri())
+        assert "/image" in asked
+    finally:
+        server.shutdown()
+        server.server_close()
