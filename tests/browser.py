@@ -1,10 +1,9 @@
-"""Headless Chromium as a judge of pages: how wide they are on several screens, and what they look like."""
+"""Headless Chromium as a judge of pages: how wide they are on a phone and on a desk."""
 
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,16 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def content_widths(
-    page: Path, folder: Path, screens: Sequence[tuple[int, int]] = (PHONE, DESKTOP)
-) -> list[int]:
-    """How wide the page's content is on each screen (width, height), px, with all that can be opened open.
+def content_widths(folder: Path, *pages: Path) -> list[tuple[int, int]]:
+    """How wide each page's content is on a phone and on a desk, px, with all that can be opened open.
 
     More than the screen's width: one must scroll sideways.
     """
-    # Chromium's own window is never as narrow as a phone; a frame is
+    # a window is never as narrow as a phone; a frame is
     frames = "".join(
         f'<iframe src="{page.as_uri()}" style="border: 0; width: {width}px; height: {height}px"></iframe>'
-        for width, height in screens
+        for page in pages
+        for width, height in (PHONE, DESKTOP)
     )
     outside = folder / "frames.html"
     outside.write_text(
@@ -43,32 +41,19 @@ def content_widths(
     dom = run_chromium(folder, "--allow-file-access-from-files", "--dump-dom", outside.as_uri())
     found = re.search(r'data-widths="([\d,]+)"', dom)
     assert found, dom
-    return [int(width) for width in found[1].split(",")]
-
-
-def take_picture(page: Path, picture: Path, *, width: int, height: int) -> None:
-    """A PNG of the page's first `height` px on a screen of that width."""
-    outside = picture.with_suffix(".html")
-    outside.write_text(
-        f'<!doctype html><body style="margin: 0"><iframe src="{page.as_uri()}" style="border: 0; width: {width}px;'
-        f' height: {height}px"></iframe>'
-    )
-    run_chromium(
-        picture.parent,
-        f"--screenshot={picture}",
-        f"--window-size={max(width, 500)},{height}",
-        outside.as_uri(),
-    )
+    widths = [int(width) for width in found[1].split(",")]
+    return list(zip(widths[::2], widths[1::2], strict=True))
 
 
 def run_chromium(folder: Path, *arguments: str) -> str:
     """What it prints. Its profile is kept in `folder`."""
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if chromium is None:
-        pytest.skip("chromium is missing: apt-get install chromium (envs/debian.txt)")
+        pytest.skip("chromium is missing: apt-get install chromium-headless-shell (envs/debian.txt)")
     command = [chromium, *OPTIONS, f"--user-data-dir={folder / 'profile'}", *arguments]
+    # on a machine with more to do than cores it can take a minute to start
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)}
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"HOME": str(folder)}
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

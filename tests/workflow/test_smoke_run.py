@@ -55,7 +55,7 @@ def test_every_claim_has_a_verdict_and_the_report_stands_alone(finished):
 
 def test_the_report_fits_a_phone_and_a_desk(finished, tmp_path):
     page = finished.root / "results/smoke/report.html"
-    assert content_widths(page, tmp_path) == [PHONE[0], DESKTOP[0]]
+    assert content_widths(tmp_path, page) == [(PHONE[0], DESKTOP[0])]
 
 
 def test_second_run_has_nothing_to_do(finished):

@@ -168,8 +168,7 @@ def test_nothing_must_be_scrolled_sideways_on_a_phone_or_on_a_desk(tmp_path):
     )
     made_up = tmp_path / "made_up.html"
     made_up.write_text(page_of([long], [section("chain"), section()]))
-    for page in (made_up, report(tmp_path)):
-        assert content_widths(page, tmp_path) == [PHONE[0], DESKTOP[0]]
+    assert content_widths(tmp_path, made_up, report(tmp_path)) == [(PHONE[0], DESKTOP[0])] * 2
 
 
 def test_nothing_is_loaded_even_if_a_figure_asks_for_it(tmp_path):
