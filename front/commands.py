@@ -399,6 +399,7 @@ def _preflight(scale):
 
 
 def _snakemake(scale, targets, extra, cores=None, device="auto"):
+    settings, extra = config_words(extra)
     command = ["-m", "snakemake", "--cores", str(cores or os.cpu_count() or 1), *extra]
     results, data = ROOT / "results" / scale, ROOT / "data"
     logs = [results / "logs", data / "logs"]
@@ -411,14 +412,26 @@ def _snakemake(scale, targets, extra, cores=None, device="auto"):
         print("the run before this one was killed; going on where it stopped", file=sys.stderr)
         for lock in locks:  # as `snakemake --unlock` does after some seconds
             lock.unlink()
-    settings = ["--config", f"scale={scale}", f"device={device}"]
-    whole = [_tool("python"), *command, *settings, "--", *targets]
+    settings = [f"scale={scale}", f"device={device}", *settings]
+    whole = [_tool("python"), *command, "--config", *settings, "--", *targets]
     start_s = time.time()
     with _progress_of(logs):
         code = recovery.supervise(whole, ROOT, env=_environ(), pass_fds=_HELD)
     for line in failures(logs, newer_than=start_s) if code else []:
         print(line, file=sys.stderr)
     return code
+
+
+def config_words(extra):
+    """Arguments for Snakemake, apart: what stands behind --config, and the others. Of two --config it takes the last."""
+    settings, others, taking = [], [], False
+    for word in extra:
+        if word in ("--config", "-C"):
+            taking = True
+            continue
+        taking = taking and not word.startswith("-")
+        (settings if taking else others).append(word)
+    return settings, others
 
 
 @contextlib.contextmanager

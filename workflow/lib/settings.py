@@ -58,21 +58,21 @@ class Settings:
 class Registry:
     """config/datasets.yaml."""
 
-    datasets: dict[str, DatasetEntry]
-    pretrained: dict[str, PretrainedEntry]
-    language_models: dict[str, LanguageModelEntry]
+    datasets: dict[str, DatasetEntry]  # by name
+    pretrained: dict[str, PretrainedEntry]  # networks, by name
+    language_models: dict[str, LanguageModelEntry]  # by name
 
 
 def load_settings(
     scale: str, overrides: Mapping[str, Any] | None = None, folder: Path = ROOT / "config"
 ) -> Settings:
-    """The settings of a scale. `overrides` are sections as given by `snakemake --config`."""
+    """The settings of a scale. `overrides` are sections as given by `snakemake --config`, whose numbers are text."""
     if scale not in SCALES:
         raise InputError(
             f"there is no scale {scale!r}; choose one of {', '.join(SCALES)}{_nearest(scale, SCALES)}"
         )
     layers = [(f"config/{name}.yaml", read_yaml(folder / f"{name}.yaml")) for name in ("base", scale)]
-    return check(Settings, [*layers, ("--config", dict(overrides or {}))])
+    return check(Settings, [*layers, ("--config", _typed(dict(overrides or {})))])
 
 
 def load_registry(file: Path = ROOT / "config" / "datasets.yaml") -> Registry:
@@ -126,6 +126,19 @@ def adapter_of(kind: type[T]) -> TypeAdapter[T]:
     for inner in _dataclasses_in(kind):
         inner.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
     return TypeAdapter(kind)
+
+
+def _typed(value: Any) -> Any:
+    """A value of the command line, where Snakemake leaves numbers, true, false and null inside sections as text."""
+    if isinstance(value, dict):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    literal = isinstance(value, str) and re.fullmatch(r"true|false|null|-?\d+(\.\d+)?([eE][+-]?\d+)?", value)
+    try:
+        return json.loads(value) if literal else value
+    except ValueError:  # 007
+        return value
 
 
 class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from front import environments
-from front.commands import failures, progress_lines
+from front.commands import config_words, failures, progress_lines
 from front.environments import SetupError, digest_of, is_ready, pip_sentence, set_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,6 +81,12 @@ def test_the_ends_of_failed_jobs_logs_are_told(tmp_path):
     assert name.endswith("bad.log ends with:")
     assert (lines[0], lines[-1]) == ("step 9", "error: the disk is full")
     assert failures([tmp_path], newer_than=2**40) == []
+
+
+def test_settings_behind_config_are_kept_apart_from_other_arguments():
+    extra = ["-n", "--config", "a={b: 1}", "c=2", "--forcerun", "x", "-C", "d=3"]
+    assert config_words(extra) == (["a={b: 1}", "c=2", "d=3"], ["-n", "--forcerun", "x"])
+    assert config_words(["--forcerun", "x"]) == ([], ["--forcerun", "x"])
 
 
 def test_help_names_every_command():

@@ -32,6 +32,19 @@ def test_a_scale_overrides_base_and_the_command_line_overrides_both(folder):
         load_settings("smok")
 
 
+def test_numbers_inside_sections_of_the_command_line_are_numbers():
+    # as `snakemake --config 'pruning={studies: {arms: {sparsities: [0.75, 5e-1]}}}'` hands them on
+    study = {"sparsities": ["0.75", "5e-1"], "seeds": ["3"], "schedule": "linear"}
+    techniques = {"mine": {"equalise": "true", "smooth": "0.25"}}
+    overrides = {"pruning": {"studies": {"arms": study}}, "quantization": {"techniques": techniques}}
+    settings = load_settings("smoke", overrides)
+    arms, mine = settings.pruning.studies["arms"], settings.quantization.techniques["mine"]
+    assert (arms.sparsities, arms.seeds, arms.schedule) == ((0.75, 0.5), (3,), "linear")
+    assert (mine.equalise, mine.smooth) == (True, 0.25)
+    with pytest.raises(InputError, match=r"^--config: pruning.verified_layers is '007'"):
+        load_settings("smoke", {"pruning": {"verified_layers": "007"}})
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
