@@ -27,9 +27,8 @@ class Source:
     # function of stages/datasets/readers.py or texts.py that understands the files; of weights: safetensors_state or
     # torch_state; of language models: gguf or transformers; of panoramas: data_address
     reader: str
-    location: str = (
-        ""  # folder in the mirror, package==version, URL prefix, or environment variable of a folder
-    )
+    # folder in the mirror, package==version, URL prefix, or environment variable of a folder
+    location: str = ""
     # file name -> sha256:... (or its first digits) or md5:...; "" for a file of the user's own folder
     files: dict[str, str] = field(default_factory=dict)
     size_bytes: int = 0  # to download, for the plan
