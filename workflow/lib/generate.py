@@ -1,4 +1,4 @@
-"""Write what follows from the sources: base.yaml, schemas, table of settings, .gitignore, storage list.
+"""Write what follows from the sources: base.yaml, schemas, table of settings, results, .gitignore, storage list.
 
 python -m workflow.lib.generate [--check]
 
@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from stages.claims.config import ClaimList
 from stages.lib.core.artifacts import write_text
 from workflow.lib import storage
+from workflow.lib.results_pages import results_pages
 from workflow.lib.settings import ROOT, Registry, Settings, adapter_of
 
 
@@ -35,6 +36,7 @@ def generated(root: Path = ROOT) -> dict[str, str]:
             f"workflow/schemas/{name}.schema.json": _json(adapter_of(kind).json_schema())
             for name, kind in schemas.items()
         },
+        **results_pages(root),
     }
 
 

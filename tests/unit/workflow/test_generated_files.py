@@ -9,7 +9,8 @@ from workflow.lib.settings import ROOT
 
 
 def test_generated_files_are_in_sync():
-    stale = [name for name, text in generated().items() if (ROOT / name).read_text() != text]
+    # README.md and docs/results.md among them, where a run is recorded
+    stale = [name for name, text in generated().items() if not _says(name, text)]
     assert not stale, "run envs/py main -m workflow.lib.generate"
 
 
@@ -24,3 +25,7 @@ def test_gitignore_keeps_git_outputs_and_hides_the_rest():
         path = re.sub(r"\{\w+\}", "x", pattern)
         ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
         assert ignored is (kept_by != "git"), pattern
+
+
+def _says(name, text):
+    return (ROOT / name).is_file() and (ROOT / name).read_text() == text
