@@ -5,13 +5,16 @@ python -m workflow.lib.bench_overhead [--scale smoke] [--cores 2] [--folder FOLD
 Overhead is the share of the wall time that no job on the critical path was at work: starts of Snakemake and of the checks
 before it, launching, digests of inputs, waiting. The critical path goes back from the last job to the one that ended last
 before it began, and so on. The best schedule on so many cores takes no less than all jobs' own time shared out.
+`last_run` says as much of a run whose records are here, without what comes before Snakemake starts.
 """
 
 import argparse
 import csv
+import re
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,25 @@ class Run:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class WholeRun:
+    """All jobs of one run."""
+
+    wall_s: float
+    cores: int
+    jobs: Sequence[Run]
+
+    @property
+    def path_s(self) -> float:
+        """Seconds of the jobs on the critical path."""
+        return sum(job.end_s - job.start_s for job in critical_path(self.jobs))
+
+    @property
+    def overhead(self) -> float:
+        """Share of the wall time, 0..1, that no job on the critical path was at work."""
+        return 1 - self.path_s / self.wall_s
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -41,25 +63,55 @@ def main(argv: list[str] | None = None) -> None:
         wall_s = time.time() - start_s
         if done.returncode:
             raise InputError(f"./repro run --scale {args.scale} failed; run it by itself to see why")
-        runs = read_runs([clone / "results" / args.scale / "benchmarks", clone / "data" / "benchmarks"])
-    path = critical_path(runs)
-    path_s = sum(run.end_s - run.start_s for run in path)
-    shared_s = sum(run.end_s - run.start_s for run in runs) / args.cores
-    print(f"{len(runs)} jobs on {args.cores} cores: {wall_s:.0f} s")
-    print(f"critical path: {len(path)} jobs, {path_s:.0f} s of their own")
-    print(f"overhead: {(wall_s - path_s) / wall_s:.1%} of the wall time")
+        whole = WholeRun(wall_s=wall_s, cores=args.cores, jobs=read_runs(clone, args.scale))
+    path = critical_path(whole.jobs)
+    shared_s = sum(job.end_s - job.start_s for job in whole.jobs) / args.cores
+    print(f"{len(whole.jobs)} jobs on {args.cores} cores: {wall_s:.0f} s")
+    print(f"critical path: {len(path)} jobs, {whole.path_s:.0f} s of their own")
+    print(f"overhead: {whole.overhead:.1%} of the wall time")
     print(f"best schedule: at least {shared_s:.0f} s, {shared_s / wall_s:.0%} of the wall time")
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Jobs by their benchmark files, which Snakemake writes when a job ends."""
+def last_run(root: Path, scale: str) -> WholeRun | None:
+    """Of the runs whose jobs' records are all still here, the one with the most jobs; None where there is none."""
+    found, records = [], read_runs(root, scale)
+    recorded_rules = {rule_of(job) for job in records}
+    for log in sorted((root / ".snakemake" / "log").glob("*.log")):
+        text, end_s = log.read_text(errors="replace"), log.stat().st_mtime
+        took = re.search(r"^Elapsed time: (?:(\d+) days?, )?(\d+):(\d+):([\d.]+)$", text, flags=re.MULTILINE)
+        cores = re.search(r"^Provided cores: (\d+)", text, flags=re.MULTILINE)
+        if (
+            took is None
+            or cores is None
+            or not re.search(rf"^  Command: .* scale={scale}\b", text, flags=re.MULTILINE)
+        ):
+            continue
+        days, hours, minutes, seconds = (float(part or 0) for part in took.groups())
+        wall_s = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        jobs = [job for job in records if end_s - wall_s <= job.end_s <= end_s]
+        finished = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, flags=re.MULTILINE))
+        # targets have no record; a job that ran again later has none of this run
+        if jobs and Counter(map(rule_of, jobs)) == Counter(
+            r for r in finished.elements() if r in recorded_rules
+        ):
+            found.append(WholeRun(wall_s=wall_s, cores=int(cores[1]), jobs=jobs))
+    return max(found, key=lambda run: len(run.jobs), default=None)
+
+
+def read_runs(root: Path, scale: str) -> list[Run]:
+    """Jobs of a scale by their benchmark files, which Snakemake writes when a job ends."""
     runs = []
-    for file in sorted(file for folder in folders for file in folder.rglob("*.tsv")):
-        with file.open() as table:
-            own_s = float(next(csv.DictReader(table, delimiter="\t"))["s"])
-        end_s = file.stat().st_mtime
-        runs.append(Run(start_s=end_s - own_s, end_s=end_s, name=f"{file.parent.name}/{file.stem}"))
+    for folder in (root / "results" / scale / "benchmarks", root / "data" / "benchmarks"):
+        for file in sorted(folder.rglob("*.tsv")):
+            with file.open() as table:
+                own_s = float(next(csv.DictReader(table, delimiter="\t"))["s"])
+            end_s, name = file.stat().st_mtime, file.relative_to(folder).with_suffix("").as_posix()
+            runs.append(Run(start_s=end_s - own_s, end_s=end_s, name=name))
     return runs
+
+
+def rule_of(job: Run) -> str:
+    return job.name.partition("/")[0]
 
 
 def critical_path(runs: Sequence[Run]) -> list[Run]:

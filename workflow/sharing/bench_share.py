@@ -1,9 +1,10 @@
 """How long sharing takes, beside `cp` and `sha256sum` of the same files in the same run.
 
-python -m workflow.sharing.bench_share [--files 2000] [--mib 2048] [--folder FOLDER]
+python -m workflow.sharing.bench_share [--files 2000] [--mib 2048] [--runs 1] [--folder FOLDER] [--bench share.json]
 
 Ours is all that ./repro share does: Snakemake's judgement of the smoke scale, digests, DVC's copy, the push to a folder
 on the same disk, the commit. The peer copies the files and digests them, once each. A second share finds nothing new.
+Pulling fetches, verifies and puts into place what the peer copies and digests.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.lib.core.bench import Comparison, write_bench
 from stages.lib.core.errors import run
+from stages.lib.core.measurements import device_record
 from stages.lib.core.progress import Progress
 from workflow.lib.settings import ROOT
 from workflow.sharing import provenance, pull, repository
@@ -32,32 +36,65 @@ Array = NDArray[Any]
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        root, store, clone = (Path(folder) / name for name in ("project", "store", "clone"))
-        paths = make_project(root, args.files, args.mib * 2**20 // args.files)
-        peer = timed(lambda: copy_and_digest(root, paths, Path(folder) / "copy"))
-        judge = timed(lambda: outputs_of("smoke", []))
-        first = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
-        second = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
-        repository.git(root, "clone", "--quiet", str(root), str(clone))
-        shared = provenance.read(clone)
-        one = pull.pull(clone, {paths[0]: shared[paths[0]]}, url=str(store))
-        whole = timed(lambda: pull.pull(clone, shared))
-    print(f"{args.files} files, {args.mib} MiB; seconds on the clock (of CPU)")
-    print(f"cp and sha256sum: {told(peer)}")
-    print(f"share: {told(first)}, {first[0] / peer[0]:.2f} times that; {told(judge)} are Snakemake's")
-    print(f"share again: {told(second)}")
-    print(f"pull: {told(whole)}; of one file: {one.fetched} fetched")
+    runs = []
+    for _ in range(args.runs):
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            runs.append(times_of(Path(folder).resolve(), args.files, args.mib * 2**20))
+    print(f"{args.files} files, {args.mib} MiB; seconds on the clock (of CPU), median of {args.runs} runs")
+    for name in runs[0]:
+        wall_s, cpu_s = (median(float(times[name][i]) for times in runs) for i in (0, 1))
+        print(f"{name}: {wall_s:.1f} s ({cpu_s:.1f})")
+    if args.bench:
+        size = f"{args.files}-files-{args.mib}-mib"
+        write_bench(
+            args.bench, [comparison(f"{ours}-{size}", ours, runs, args.mib) for ours in ("share", "pull")]
+        )
 
 
-def told(seconds: Array) -> str:
-    return f"{seconds[0]:.1f} s ({seconds[1]:.1f})"
+def times_of(folder: Path, files: int, size: int) -> dict[str, Array]:
+    """What was done -> its seconds, see `timed`."""
+    root, store, clone = (folder / name for name in ("project", "store", "clone"))
+    paths = make_project(root, files, size // files)
+    times = {PEER: timed(lambda: copy_and_digest(root, paths, folder / "copy"))}
+    judge = timed(lambda: outputs_of("smoke", []))
+    times["share"] = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
+    times["of it Snakemake's judgement"] = judge
+    times["share again"] = judge + timed(lambda: share(root, paths, scale="smoke", url=str(store)))
+    repository.git(root, "clone", "--quiet", str(root), str(clone))
+    shared = provenance.read(clone)
+    times["pull of one file"] = timed(lambda: pull.pull(clone, {paths[0]: shared[paths[0]]}, url=str(store)))
+    times["pull"] = timed(lambda: pull.pull(clone, shared))
+    return times
+
+
+PEER = "cp and sha256sum"  # of coreutils
+
+
+def comparison(name: str, ours: str, runs: Sequence[dict[str, Array]], mib: int) -> Comparison:
+    """One line of a bench file, by the clock on the wall: a disk's time is no CPU time."""
+    pairs = [(float(times[ours][0]), float(times[PEER][0])) for times in runs]
+    ratios = [peer_s / ours_s for ours_s, peer_s in pairs]
+    said = subprocess.run(["cp", "--version"], capture_output=True, text=True, check=False).stdout
+    return Comparison(
+        id=name,
+        ours=mib / median(ours_s for ours_s, _ in pairs),
+        peer=mib / median(peer_s for _, peer_s in pairs),
+        peer_name=PEER,
+        peer_version=said.partition("\n")[0].rpartition(" ")[2],
+        ratio=median(ratios),
+        ratio_runs=ratios,
+        unit="MiB/s, on the wall",
+        runs=len(runs),
+        device=device_record(threads=1),
+    )
 
 
 def make_project(root: Path, count: int, size: int) -> list[str]:
     """A repository with so many outputs of random bytes, and a record of a job for each."""
     root.mkdir()
     repository.git(root, "init", "--quiet")
+    for key in ("user.name", "user.email"):  # of a machine that has none
+        repository.git(root, "config", key, "bench")
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
@@ -102,7 +139,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench_share", description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--mib", type=int, default=2048, help="size of all files together")
+    parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to work; needs four times the size")
+    parser.add_argument("--bench", type=Path, help="JSON to write")
     return parser.parse_args(argv)
 
 
