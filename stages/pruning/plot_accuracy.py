@@ -107,7 +107,7 @@ def plot_losses(rows: pd.DataFrame, ax: Axes) -> None:
             continue
         mean = own.groupby("goal")["points"].mean()
         shift = 0.004 * (ARMS.index(arm) - 2.5)  # dots of different arms would lie on each other
-        ax.plot(mean.index, mean, "o-", color=colour, markersize=3.5, label=NAMES[arm])
+        ax.plot(mean.index, mean, "o-", color=colour, markersize=3.5, label=NAMES.get(arm, arm))
         ax.scatter(own["goal"] + shift, own["points"], s=7, color=colour, alpha=0.5, linewidths=0)
     dense = 100 * rows.drop_duplicates(CASE)["accuracy_dense"].mean()
     ax.axhline(0, color="black", linewidth=1, linestyle="--")
@@ -133,7 +133,7 @@ def plot_parts(rows: pd.DataFrame, ax: Axes) -> None:
             ax.plot([own.mean()] * 2, [place + shift - 0.1, place + shift + 0.1], color=colour, linewidth=2)
         ax.scatter([], [], s=14, color=colour, label=f"{goal:.0%} sparse")
     ax.axvline(0, color="black", linewidth=1, linestyle="--")
-    ax.set_yticks(range(len(arms)), [NAMES[arm] for arm in arms])
+    ax.set_yticks(range(len(arms)), [NAMES.get(arm, arm) for arm in arms])
     ax.invert_yaxis()
     ax.set_xlabel("points above the hybrid pattern with class-aware scores")
     ax.legend(fontsize=8)
