@@ -17,6 +17,7 @@ from stages.datasets.files import gzip_content, load_arrays, tar_members, zip_me
 from stages.lib.core.errors import InputError
 
 Images = tuple[np.ndarray, np.ndarray]
+PICTURES = (".jpeg", ".jpg", ".png")
 
 
 def sklearn_digits(folder: Path, split: str, options: Mapping[str, str]) -> Images:
@@ -114,7 +115,7 @@ def image_parquet(folder: Path, split: str, options: Mapping[str, str]) -> Image
 
 
 def image_folder(folder: Path, split: str, options: Mapping[str, str]) -> Images:
-    """ImageNet's layout, SPLIT/CLASS/*.JPEG: short side to `resize` pixels, centre crop of `crop` pixels.
+    """ImageNet's layout, SPLIT/CLASS/*.JPEG (or .jpg, .png): short side to `resize` pixels, centre crop of `crop` pixels.
 
     Labels are the ranks of the class folders in alphabetical order, as everywhere for ImageNet.
     """
@@ -125,8 +126,13 @@ def image_folder(folder: Path, split: str, options: Mapping[str, str]) -> Images
             f"{root} has no class folders; point {options['variable']} at the folder that holds them"
         )
     files = [
-        (file, label) for label, name in enumerate(classes) for file in sorted((root / name).glob("*.JPEG"))
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((root / name).iterdir())
+        if file.suffix.lower() in PICTURES
     ]
+    if not files:
+        raise InputError(f"the class folders in {root} hold no picture ({', '.join(PICTURES)})")
     resize, crop = int(options["resize"]), int(options["crop"])
     with ThreadPoolExecutor(2) as pool:
         images = list(pool.map(lambda item: _resized(item[0], resize, crop), files))

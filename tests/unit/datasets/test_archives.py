@@ -188,6 +188,18 @@ def test_imagenet_folder_is_resized_and_cropped(tmp_path):
         readers.image_folder(tmp_path, "train", options)
 
 
+def test_class_folders_of_your_own_may_hold_other_pictures_and_files(tmp_path):
+    options = {"variable": "PETS_DIR", "resize": "8", "crop": "8"}
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no picture")
+    with pytest.raises(InputError, match="hold no picture"):
+        readers.image_folder(tmp_path, "train", options)
+    for name in ("a.jpg", "b.png", "c.JPG"):
+        Image.new("RGB", (8, 8), (10, 200, 30)).save(tmp_path / "train" / "cat" / name)
+    images, labels = readers.image_folder(tmp_path, "train", options)
+    assert (images.shape, labels.tolist()) == ((3, 8, 8, 3), [0, 0, 0])
+
+
 def test_idx_files_and_a_truncated_one(tmp_path):
     images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
     header = bytes([0, 0, 8, 3]) + np.array(images.shape, ">i4").tobytes()
