@@ -251,7 +251,7 @@ def parse(argv):
     add = _adder(commands)
     command = add("run", run, "set up what is missing, then run", [torch, scale])
     command.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="a paper, `claims`, ... or a file; default: all"
+        "targets", nargs="*", metavar="TARGET", help="a paper, `hardware`, ... or a file; default: all"
     )
     command.add_argument("-j", "--jobs", type=_positive, help="jobs at a time (default: one a core)")
     command.add_argument(
