@@ -56,7 +56,7 @@ def test_settings_that_are_named_exist(name):
     keys = set(re.findall(r"^\| `([\w.]+)` ", settings_table(), flags=re.MULTILINE))
     sections = "|".join(Settings.__dataclass_fields__)
     for key in re.findall(rf"`((?:{sections})\.[a-z_.]+)`", TEXTS[name]):
-        is_file = key.endswith((".md", ".json", ".smk"))
+        is_file = key.endswith((".md", ".json", ".smk", ".svg"))
         assert key in keys or is_file, f"{name}: {key} is no setting"
 
 
