@@ -25,6 +25,7 @@ rule replay_in_chain:
         "results/{scale}/benchmarks/replay_in_chain/{seed}/{route}/{owner}.tsv"
     wildcard_constraints:
         route=routes_like("replay"),
+    priority: SOON
     retries: 1
     threads: 1
     resources:
@@ -80,6 +81,7 @@ rule expand_in_chain:
         "results/{scale}/benchmarks/expand_in_chain/{seed}/{route}/{owner}.tsv"
     wildcard_constraints:
         route=routes_like("expansion"),
+    priority: SOON
     retries: 1
     threads: 1
     resources:
@@ -119,6 +121,7 @@ rule prune_for_classes:
         "results/{scale}/benchmarks/prune_for_classes/{seed}/{route}.tsv"
     wildcard_constraints:
         route=routes_like("prune"),
+    priority: SOON
     threads: 1
     resources:
         mem_mb=2000,
@@ -158,6 +161,7 @@ rule score_formats:
         "results/{scale}/benchmarks/score_formats/{seed}/{route}.tsv"
     wildcard_constraints:
         route=routes_like("", *DISTIL, "prune"),
+    priority: SOON
     threads: 1
     resources:
         mem_mb=2000,

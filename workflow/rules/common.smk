@@ -30,6 +30,9 @@ config.setdefault("device", "auto")
 # what a scheduler is asked for: `auto` takes what is where the job lands, so that only `cuda` waits for a GPU
 GPUS = 1 if config["device"] == "cuda" else 0
 
+# of jobs: the longest ways through the graph go first, so that none is left for the end, when other cores are idle
+FIRST, EARLY, SOON = 3, 2, 1
+
 # the set of clips that is rendered again
 FIRST_CLIPS = next(iter(SETTINGS.hands.sets), None)
 

@@ -8,6 +8,7 @@ rule prepare_arm:
         "data/logs/prepare_arm.log",
     benchmark:
         "data/benchmarks/prepare_arm.tsv"
+    priority: FIRST
     resources:
         mem_mb=1000,
         runtime=5,
@@ -52,6 +53,7 @@ rule prepare_panoramas:
         "data/logs/prepare_panoramas.log",
     benchmark:
         "data/benchmarks/prepare_panoramas.tsv"
+    priority: FIRST
     resources:
         mem_mb=1000,
         runtime=5,
@@ -95,6 +97,7 @@ rule render_clips:
         "results/{scale}/logs/render_clips/{clips}-{job}.log",
     benchmark:
         "results/{scale}/benchmarks/render_clips/{clips}-{job}.tsv"
+    priority: FIRST
     retries: 1
     threads: 1
     resources:
@@ -521,6 +524,7 @@ rule make_motion_images:
         "results/{scale}/benchmarks/make_motion_images/{split}.tsv"
     wildcard_constraints:
         split="train|selection|test",
+    priority: EARLY
     threads: 1
     resources:
         mem_mb=3000,

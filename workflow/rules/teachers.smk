@@ -16,6 +16,7 @@ rule train_teacher:
         "results/{scale}/benchmarks/train_teacher/{model}.tsv"
     wildcard_constraints:
         model="|".join(CATALOGUE.teacher_models()) or "none",
+    priority: EARLY
     retries: 1
     threads: 1
     resources:
