@@ -27,15 +27,20 @@ class ConvNet3(Classifier):
 
 
 class ConvBN(Classifier):
-    """Blocks of convolution, batch norm, ReLU (width, 2 width, 4 width, ...), pooled between and at the end."""
+    """Blocks of convolution, batch norm, ReLU (width, 2 width, 4 width, ...), pooled between and at the end.
 
-    def __init__(self, channels: int = 3, classes: int = 10, width: int = 32, blocks: int = 3) -> None:
+    stride  of the first convolution
+    """
+
+    def __init__(
+        self, channels: int = 3, classes: int = 10, width: int = 32, blocks: int = 3, stride: int = 1
+    ) -> None:
         super().__init__()
         widths = [width * 2**block for block in range(blocks)]
         body: list[nn.Module] = []
         for inputs, outputs in zip([channels, *widths], widths, strict=False):
             body += [nn.MaxPool2d(2)] if body else []
-            body += [conv_bn(inputs, outputs), nn.ReLU()]
+            body += [conv_bn(inputs, outputs, stride=1 if body else stride), nn.ReLU()]
         self.body = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], classes)
 
