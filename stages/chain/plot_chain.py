@@ -147,11 +147,7 @@ def plot_search(drawn: pd.DataFrame, chosen: str, config: ChainConfig, ax: Axes)
     ax.scatter(
         best[config.budget.objective], 100 * best["test_accuracy"], s=150, edgecolor="black", facecolor="none"
     )
-    for row in best.itertuples():
-        ax.annotate(
-            row.route.replace(JOINT, "\n"), (getattr(row, config.budget.objective), 100 * row.test_accuracy),
-            xytext=(10, -12), textcoords="offset points", fontsize=7, va="top",
-        )  # fmt: skip
+    ax.set_title(f"chosen (ring): {chosen.replace(JOINT, ', ')}", fontsize=8, loc="left")
     ax.axhline(100 * config.budget.accuracy, color="grey", linewidth=1, linestyle=":")
     ax.set_xscale("log")
     names = {"lut_macs": "look-up tables of a lane times multiplications of an image"}
