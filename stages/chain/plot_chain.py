@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import binomtest
 
 from stages.chain.config import ChainConfig
@@ -52,6 +53,14 @@ PANELS = (
     ("latency_ms", "time on CPU (ms)", 1.0),
 )
 CONFIDENCE = 0.95
+# what a budget may count: label, factor
+OBJECTIVES = {
+    "lut_macs": ("look-up tables of a lane times multiplications of an image (M)", 1e-6),
+    "systolic_energy_uj": ("energy of the array (µJ, modelled)", 1.0),
+    "tensor_core_energy_uj": ("energy of the tensor cores (µJ, modelled)", 1.0),
+    "kept_macs": ("multiplications of an image (M)", 1e-6),
+    "stored_bits": ("weights (KiB)", 1 / 8192),
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -136,23 +145,24 @@ def steps_figure(table: pd.DataFrame) -> plt.Figure:
 
 def plot_search(drawn: pd.DataFrame, chosen: str, config: ChainConfig, ax: Axes) -> None:
     """Test accuracy over the objective; filled where the budget is kept, a ring round what was chosen."""
+    objective = drawn[config.budget.objective] * OBJECTIVES[config.budget.objective][1]
     for colour, (kinds, rows) in zip(PALETTE * 2, drawn.groupby("kinds", sort=True), strict=False):
         label = kinds.replace(JOINT, ", ")
         for fits, own in rows.groupby("fits"):
             ax.scatter(
-                own[config.budget.objective], 100 * own["test_accuracy"], s=26, edgecolor=colour,
+                objective[own.index], 100 * own["test_accuracy"], s=26, edgecolor=colour,
                 facecolor=colour if fits else "none", label=label if fits or not rows["fits"].any() else None,
             )  # fmt: skip
     best = drawn[drawn["route"] == chosen]
-    ax.scatter(
-        best[config.budget.objective], 100 * best["test_accuracy"], s=150, edgecolor="black", facecolor="none"
-    )
+    ax.scatter(objective[best.index], 100 * best["test_accuracy"], s=150, edgecolor="black", facecolor="none")
     ax.set_title(f"chosen (ring): {chosen.replace(JOINT, ', ')}", fontsize=8, loc="left")
     ax.axhline(100 * config.budget.accuracy, color="grey", linewidth=1, linestyle=":")
     ax.set_xscale("log")
-    names = {"lut_macs": "look-up tables of a lane times multiplications of an image"}
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set(
-        xlabel=names.get(config.budget.objective, config.budget.objective),
+        xlabel=OBJECTIVES[config.budget.objective][0],
         ylabel="right among a user's gestures,\nrendered test images (%)",
     )
     ax.legend(fontsize=7, title="steps (filled: keeps the budget)", title_fontsize=7)
