@@ -8,6 +8,7 @@ Accuracies are those of `score_formats`: among a user's gestures, and among all 
 """
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -35,39 +36,47 @@ def main(argv: list[str] | None = None) -> None:
     networks = read_networks(args.networks)
     scores = read_tables(args.scores, *SCORES)
     operators = operator_costs(read_mac_costs(args.mac_costs))
-    rows = []
-    for network in networks:
-        model, info = read_model(network["folder"])
-        pattern = pattern_of(info.recipe)
-        image = one_image(int(info.arguments["channels"]), args.side)
-        for route, users in routes_of(config).items():
-            if float_route(route, config.steps) != network["route"]:
-                continue
-            last = kind_of(route, config.steps)
-            formats = config.steps[steps_of(route)[-1]].formats if last == "quantise" else ""
-            weight, activation = bits_of(formats)
-            costs = network_costs(
-                model,
-                image,
-                pattern=pattern,
-                weight_bits=weight,
-                activation_bits=activation,
-                array=config.array,
-            )
-            for user in users if network["owner"] == EVERYONE else {network["owner"]} & set(users):
+    rows = [row for network in networks for row in rows_of(network, config, scores, operators, args.side)]
+    table = pd.DataFrame(rows)
+    table["lut_macs"] = table["lut_per_lane"] * table["kept_macs"]
+    with atomic_path(args.table) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def rows_of(
+    network: dict[str, Any],
+    config: ChainConfig,
+    scores: pd.DataFrame,
+    operators: dict[str, dict[str, float]],
+    side: int,
+) -> Iterator[dict[str, Any]]:
+    """Every route that this float network is the end of, or that quantises it, for each user that it serves."""
+    model, info = read_model(network["folder"])
+    image, owner = one_image(int(info.arguments["channels"]), side), network["owner"]
+    for route, users in routes_of(config).items():
+        if float_route(route, config.steps) != network["route"]:
+            continue
+        last = kind_of(route, config.steps)
+        formats = config.steps[steps_of(route)[-1]].formats if last == "quantise" else ""
+        weight, activation = bits_of(formats)
+        costs = network_costs(
+            model,
+            image,
+            pattern=pattern_of(info.recipe),
+            weight_bits=weight,
+            activation_bits=activation,
+            array=config.array,
+        )
+        operator = operators.get(formats, {"lut_per_lane": None, "ecp5_fmax_mhz": None})
+        for user in users:
+            if owner in (EVERYONE, user):
                 about = {
                     "seed": network["seed"],
                     "route": route,
                     "user": user,
                     "formats": formats or "float32",
                 }
-                found = accuracies(scores, network, route, user, last)
-                operator = operators.get(formats, {"lut_per_lane": None, "ecp5_fmax_mhz": None})
-                rows.append(about | found | costs | operator)
-    table = pd.DataFrame(rows)
-    table["lut_macs"] = table["lut_per_lane"] * table["kept_macs"]
-    with atomic_path(args.table) as temporary:
-        table.to_csv(temporary, index=False)
+                yield about | accuracies(scores, network, route, user, last) | costs | operator
 
 
 def bits_of(formats: str) -> tuple[int, int]:

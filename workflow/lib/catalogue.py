@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.chain.config import SKIP, ChainStep
 from stages.chain.routes import (
+    EVERYONE,
     before,
     float_route,
     kind_of,
@@ -726,6 +727,10 @@ def check_chain(settings: Settings, where: str) -> None:
         )
     if not chain.users or not all(chain.users.values()):
         raise InputError(f"{where}: chain.users has no user with gestures: give at least one")
+    if EVERYONE in chain.users:
+        raise InputError(
+            f"{where}: chain.users.{EVERYONE} is who has a network before it is pruned: rename the user"
+        )
     try:
         routes = routes_of(chain)
     except InputError as error:
