@@ -141,7 +141,7 @@ def test_text_that_is_taken_is_one_word_of_a_command(checkout, refusals):
 def run_noted(checkout: Checkout, commands: list[str]) -> set[str]:
     """All arguments that the stand-in for `envs/py` was called with."""
     for folder in {
-        folder for command in commands for folder in re.findall(r"> ([\w/.-]+)/[\w.-]+ 2>&1", command)
+        folder for command in commands for folder in re.findall(r"> ([\w/.+-]+)/[\w.+-]+ 2>&1", command)
     }:
         (checkout.root / folder).mkdir(parents=True, exist_ok=True)
     (checkout.root / "noted").unlink(missing_ok=True)
