@@ -17,11 +17,12 @@ import torch
 from stages.chain.config import ChainConfig
 from stages.chain.costs import network_costs, one_image, pattern_of
 from stages.chain.networks import read_networks
-from stages.chain.routes import EVERYONE, float_route, kind_of, routes_of, steps_of
+from stages.chain.routes import float_route, kind_of, routes_of, steps_of
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.tables import read_tables
+from stages.lib.core.users import EVERYONE
 from stages.lib.costs.mac_costs import cheapest_operators, read_mac_costs
 from stages.lib.nets.model_folder import read_model
 from stages.lib.numerics.formats import parse_format

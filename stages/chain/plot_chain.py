@@ -1,7 +1,7 @@
 """The chosen route step by step, and all routes of the search, as tables and figures.
 
-python -m stages.chain.plot_chain --routes routes.csv --chosen chosen.json --latency latency.csv --config CHAIN
-    --table chain.csv --figure chain.svg --search search.svg --drawn-search search.csv
+python -m stages.chain.plot_chain --routes routes.csv --ranked ranked.csv --chosen chosen.json --latency latency.csv
+    --config CHAIN --table chain.csv --figure chain.svg --search search.svg --drawn-search search.csv
 
 chain.csv has a row for each step: accuracy among a user's gestures on rendered hands and on real videos, each with a
 95 % interval (Wilson's over images, users and seeds together), bits, multiplications, look-up tables and clock of a
@@ -23,7 +23,6 @@ from scipy.stats import binomtest
 
 from stages.chain.config import ChainConfig
 from stages.chain.routes import JOINT, kind_of, steps_of, way
-from stages.chain.selection import choose
 from stages.lib.core.artifacts import atomic_path, read_json
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
@@ -68,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     config = from_json(ChainConfig, args.config, where="--config")
     routes, chosen = pd.read_csv(args.routes), read_json(args.chosen)
     table = step_table(routes, chosen["route"]).merge(pd.read_csv(args.latency), on="route", how="left")
-    ranked = choose(routes, config.budget)
+    ranked = pd.read_csv(args.ranked)
     drawn = search_table(routes, ranked, config)
     with atomic_path(args.table) as temporary:
         table.to_csv(temporary, index=False)
@@ -173,6 +172,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--routes", required=True, help="CSV of measure_routes")
+    parser.add_argument("--ranked", required=True, help="CSV of choose_route, a row a route")
     parser.add_argument("--chosen", required=True, help="JSON of choose_route")
     parser.add_argument("--latency", required=True, help="CSV of time_steps")
     parser.add_argument("--config", default="{}", help="ChainConfig as JSON")

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 from stages.chain.config import SKIP, ChainConfig, ChainStep
 from stages.lib.core.errors import InputError
+from stages.lib.core.users import EVERYONE
 
 START = "teacher"
-EVERYONE = "everyone"  # for whom a network is that was not pruned
 JOINT = "+"
 DISTIL = ("replay", "expansion")
 
@@ -22,7 +22,7 @@ def routes_of(config: ChainConfig) -> dict[str, tuple[str, ...]]:
         check_order(steps, config.steps)
         for length in range(len(steps) + 1):
             found.setdefault(JOINT.join((START, *steps[:length])), set()).update(users)
-    ordered = sorted(found, key=lambda route: (route.count(JOINT), list(found).index(route)))
+    ordered = sorted(found, key=lambda route: route.count(JOINT))
     return {route: tuple(user for user in config.users if user in found[route]) for route in ordered}
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from stages.lib.core.artifacts import atomic_path
-from stages.lib.core.commands import from_json, json_object
+from stages.lib.core.commands import from_json
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import read_images
 from stages.lib.core.progress import Progress
+from stages.lib.core.users import read_users
 from stages.lib.nets.model_folder import read_model, write_model
 from stages.lib.training.device import CHOICES, choose_device
 from stages.pruning.config import StudyConfig
@@ -64,19 +65,6 @@ def main(argv: list[str] | None = None) -> None:
             save_file({f"{n}.weight": mask.cpu() for n, mask in pruned.masks.weights.items()}, temporary)
         write_model(folder, pruned.model, replace(info, parent_digest=info.weights_digest, recipe=about))
         print(f"{user}: {pruned.sparsity:.1%} of the weights gone")
-
-
-def read_users(text: str, known: tuple[str, ...]) -> dict[str, list[int]]:
-    """User -> ids of the classes wanted. Raises InputError where a class is none of the network's."""
-    users = json_object(text, "--users")
-    for user, classes in users.items():
-        if unknown := [c for c in classes if c not in known]:
-            raise InputError(
-                f"the user {user} wants {unknown[0]!r}, which the network does not know; choose from {', '.join(known)}"
-            )
-        if not classes:
-            raise InputError(f"the user {user} wants no class; name one or more")
-    return {user: [known.index(c) for c in classes] for user, classes in users.items()}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
@@ -27,7 +27,7 @@ from stages.lib.core.prepared import read_images
 from stages.lib.core.progress import Progress
 from stages.lib.nets.model_folder import read_model
 from stages.lib.training.device import CHOICES, choose_device
-from stages.lib.training.evaluate import accuracy, logits_of
+from stages.lib.training.evaluate import accuracy, logits_of, restricted
 from stages.pruning.config import StudyConfig
 from stages.pruning.masks import block_scores, kept_blocks
 from stages.pruning.network import layers_of, multiplications, to_matrix
@@ -124,13 +124,6 @@ def scores(model: nn.Module, user: User, device: torch.device) -> dict[str, floa
         "accuracy": accuracy(logits, user.test_labels),
         "restricted_accuracy": accuracy(restricted(logits, user.classes), user.test_labels),
     }
-
-
-def restricted(logits: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """Logits with all other classes ruled out."""
-    found = torch.full_like(logits, -torch.inf)
-    found[:, list(classes)] = logits[:, list(classes)]
-    return found
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -27,15 +27,14 @@ from stages.lib.core.errors import InputError, run
 from stages.lib.core.prepared import ImageSplit, read_images
 from stages.lib.core.progress import Progress
 from stages.lib.core.seeds import generator
+from stages.lib.core.users import EVERYONE, read_users
 from stages.lib.nets.model_folder import ModelInfo, read_model
 from stages.lib.training.device import CHOICES, choose_device
-from stages.lib.training.evaluate import logits_of
+from stages.lib.training.evaluate import logits_of, restricted
 from stages.lib.training.images import normalise
 from stages.quantization.config import Technique
 from stages.quantization.ptq import quantise_model
 from stages.quantization.sweep import draw_images
-
-EVERYONE = "everyone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,6 @@ def main(argv: list[str] | None = None) -> None:
         name: from_json(Step, json.dumps(value), where=f"--steps: {name}")
         for name, value in json_object(args.steps, "--steps").items()
     }
-    users = json_object(args.users, "--users")
     device = choose_device(args.device)
     train = read_images(args.train)
     splits = {name: read_images(folder) for name, folder in named(args.splits, "--splits").items()}
@@ -61,12 +59,12 @@ def main(argv: list[str] | None = None) -> None:
     tables = []
     for owner, folder in models.items():
         model, info = read_model(folder)
-        classes = {user: class_ids(user, names, info) for user, names in users.items()}
+        classes = read_users(args.users, info.classes)
         if owner != EVERYONE:
             if owner not in classes:
                 raise InputError(f"--models names {owner}, whom --users does not have")
             classes = {owner: classes[owner]}
-        own = train if owner == EVERYONE else train.of_classes(users[owner])
+        own = train if owner == EVERYONE else train.of_classes([info.classes[c] for c in classes[owner]])
         rng = generator(args.seed, "calibration")
         drawn = draw_images(len(own.labels), selection=0, calibration=args.calibration_images, rng=rng)
         images = normalise(own.images[drawn], info.mean, info.std)
@@ -116,23 +114,12 @@ def score(
 def _row(user: str, logits: Tensor, labels: Tensor, classes: list[int]) -> dict[str, object]:
     own = torch.isin(labels, torch.tensor(classes))
     logits, labels = logits[own], labels[own]
-    restricted = torch.full_like(logits, -torch.inf)
-    restricted[:, classes] = logits[:, classes]
     return {
         "user": user,
         "n": len(labels),
-        "right": int((restricted.argmax(1) == labels).sum()),
+        "right": int((restricted(logits, classes).argmax(1) == labels).sum()),
         "right_of_all": int((logits.argmax(1) == labels).sum()),
     }
-
-
-def class_ids(user: str, names: list[str], info: ModelInfo) -> list[int]:
-    if unknown := [name for name in names if name not in info.classes]:
-        raise InputError(
-            f"the user {user} wants {unknown[0]!r}, which the network does not know; choose from"
-            f" {', '.join(info.classes)}"
-        )
-    return [info.classes.index(name) for name in names]
 
 
 def named(pairs: list[str], where: str) -> dict[str, Path]:

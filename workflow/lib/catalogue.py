@@ -11,7 +11,6 @@ from typing import Any
 
 from stages.chain.config import SKIP, ChainStep
 from stages.chain.routes import (
-    EVERYONE,
     before,
     float_route,
     kind_of,
@@ -28,6 +27,7 @@ from stages.hardware.cell_library import OSU018
 from stages.lib.core.artifacts import read_json
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
+from stages.lib.core.users import EVERYONE
 from stages.lib.costs.model_shapes import SHAPES
 from stages.offload.config import MoeConfig
 from stages.pruning.config import ABLATIONS
@@ -265,17 +265,17 @@ class Catalogue:
 
     def condensed_of(self, study: str, arm: str, seed: int) -> str:
         """Folder, below a scale's results, of the condensed set that a run expands."""
-        settings = self.settings.expansion.studies[study]
-        method = EXPANSION_ARMS[arm].condensation or settings.condensation
-        return condensed_folder(settings.teacher, method, settings.images_per_class, seed)
+        return self._condensed(study, arm, self.settings.expansion.studies[study].teacher, seed)
 
     def chain_condensed(self, route: str, seed: str | int) -> str:
         """Folder, below a scale's results, of the condensed set that the last step of a route expands."""
-        step = self.chain_step(route)
-        study = self.settings.expansion.studies[step.study]
-        method = EXPANSION_ARMS[step.method].condensation or study.condensation
-        teacher = f"{self.settings.chain.teacher}-s{seed}"
-        return condensed_folder(teacher, method, study.images_per_class, int(seed))
+        step, teacher = self.chain_step(route), f"{self.settings.chain.teacher}-s{seed}"
+        return self._condensed(step.study, step.method, teacher, int(seed))
+
+    def _condensed(self, study: str, arm: str, teacher: str, seed: int) -> str:
+        settings = self.settings.expansion.studies[study]
+        method = EXPANSION_ARMS[arm].condensation or settings.condensation
+        return condensed_folder(teacher, method, settings.images_per_class, seed)
 
     def judged_sets(self, name: str) -> list[str]:
         """Folders, below a scale's results, of the condensed sets that a ConvNet is trained on."""

@@ -318,6 +318,7 @@ rule time_steps:
 rule plot_chain:
     input:
         routes="results/{scale}/chain/tables/routes.csv",
+        ranked="results/{scale}/chain/tables/ranked.csv",
         chosen="results/{scale}/chain/chosen/chosen.json",
         latency="results/{scale}/chain/tables/latency.csv",
     output:
@@ -347,7 +348,7 @@ rule plot_chain:
         code=code_of("chain.plot_chain"),
         env=env_of("main"),
     shell:
-        "envs/py main -m stages.chain.plot_chain --routes {input.routes} --chosen {input.chosen}"
+        "envs/py main -m stages.chain.plot_chain --routes {input.routes} --ranked {input.ranked} --chosen {input.chosen}"
         " --latency {input.latency} --config {params.config:q} --table {output.table} --figure {output.figure}"
         " --search {output.search} --drawn-search {output.drawn_search} > {log} 2>&1"
 

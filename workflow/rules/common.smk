@@ -10,9 +10,10 @@ sys.path.insert(0, str(workflow.basedir))
 from snakemake.exceptions import WorkflowError
 
 from stages.chain.config import ChainConfig
-from stages.chain.routes import DISTIL, EVERYONE, before
+from stages.chain.routes import DISTIL, before
 from stages.lib.core.commands import to_json
 from stages.lib.core.errors import InputError
+from stages.lib.core.users import EVERYONE
 from stages.replay.methods import METHODS
 from workflow.lib import names, storage
 from workflow.lib.catalogue import MOTION, Catalogue

@@ -1,5 +1,7 @@
 """Logits and accuracy of a network on images."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,3 +25,10 @@ def logits_of(
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy, 0..1."""
     return (logits.argmax(1) == labels).float().mean().item()
+
+
+def restricted(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """Logits (n, classes) with all other classes ruled out."""
+    found = torch.full_like(logits, -torch.inf)
+    found[:, list(classes)] = logits[:, list(classes)]
+    return found

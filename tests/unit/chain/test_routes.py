@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from stages.chain.config import ChainConfig, ChainStep, OrderConfig
-from stages.chain.routes import EVERYONE, float_route, owners, routes_of, way
+from stages.chain.routes import float_route, owners, routes_of, way
 from stages.lib.core.errors import InputError
+from stages.lib.core.users import EVERYONE
 
 STEPS = {
     "replay": ChainStep(kind="replay", study="s", method="pre"),

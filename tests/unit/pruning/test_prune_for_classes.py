@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from stages.lib.core.errors import InputError
+from stages.lib.training.evaluate import restricted
 from stages.pruning import prune_for_classes
 from stages.pruning.config import ABLATIONS, ARMS, StudyConfig
 from stages.pruning.network import layers_of
 from stages.pruning.pruning import Tuning, prune
 from stages.pruning.recipes import recipe_of
-from stages.pruning.study_accuracy import restricted
 
 CPU = torch.device("cpu")
 
