@@ -129,8 +129,8 @@ SECTIONS = [
                 "title": "Step by step",
                 "caption": "The cheapest route that keeps the budget, chosen on selection images alone: accuracy among a user's"
                 " three gestures on rendered test images and on real videos (bars: 95 % over images), and what one image"
-                " costs. Multipliers' look-up tables are yosys' for UltraScale+ before placement; energy is modelled, in"
-                " 8 bits whatever the format; a format that no CPU multiplies has no time.",
+                " costs. Multipliers' look-up tables are yosys' for UltraScale+ before placement; energy is modelled,"
+                " on tensor cores in 8 bits whatever the format; a format that no CPU multiplies has no time.",
                 "figure": "chain/figures/chain.svg",
                 "table": "chain/figures/chain.csv",
             },
