@@ -1,6 +1,6 @@
-"""Accuracy of teachers over epochs, as one figure.
+"""Accuracy of the teachers of a data set over epochs, as one figure.
 
-python -m stages.teachers.plot_training --curves A/curve.csv B/curve.csv --figure training.svg --drawn training.csv
+python -m stages.teachers.plot_training --curves A/curve.csv B/curve.csv --figure mnist.svg --drawn mnist.csv
 """
 
 import argparse

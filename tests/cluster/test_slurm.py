@@ -18,10 +18,10 @@ from tests.cluster.conftest import Cluster, wait_for
 MODEL = "results/smoke/models/lenet5-bn-digits-s0"
 LOG = "results/smoke/logs/train_teacher/lenet5-bn-digits-s0.log"
 SWEEP = "results/smoke/minifloats/tables/sweeps/formats/lenet5-bn-digits-s0"
-TARGETS = [f"{SWEEP}.csv", "results/smoke/teachers/figures/training.svg"]
+TARGETS = [f"{SWEEP}.csv", "results/smoke/teachers/figures/digits.svg"]
 SAME = [
     f"{MODEL}/weights.safetensors", f"{MODEL}/model.json", f"{MODEL}/curve.csv", f"{SWEEP}.csv", f"{SWEEP}.npz",
-    "results/smoke/teachers/figures/training.csv",
+    "results/smoke/teachers/figures/digits.csv",
 ]  # fmt: skip
 EPOCHS = 12
 # this cluster has no accounting database, and it need not be spared: ask soon, and not after 40 seconds

@@ -16,7 +16,7 @@ from stages.lib.core.artifacts import file_digest
 from tests.checkout import Checkout, copy_of_checkout
 
 MODEL = "lenet5-bn-digits-s0"
-TRAINING = "results/smoke/teachers/figures/training.svg"
+TRAINING = "results/smoke/teachers/figures/digits.svg"
 SWEEP = f"results/smoke/minifloats/tables/sweeps/formats/{MODEL}.csv"
 # fetching, preparing two splits, training, a sweep, data-free distillation, numba, closed forms and a figure
 TARGETS = [

@@ -85,6 +85,14 @@ class Catalogue:
             if recipe.dataset not in self.unavailable
         }
 
+    def taught_datasets(self) -> list[str]:
+        """The image sets on which this scale trains teachers."""
+        return sorted({recipe.dataset for recipe, _ in self.teacher_models().values()})
+
+    def teachers_on(self, dataset: str) -> list[str]:
+        """Names of the teacher models that are trained on a data set."""
+        return [model for model, (recipe, _) in self.teacher_models().items() if recipe.dataset == dataset]
+
     def recipe_of(self, model: str) -> TeacherRecipe:
         return self.teacher_models()[model][0]
 

@@ -507,13 +507,16 @@ SECTIONS = [
         if SETTINGS.pruning.accelerator
         else []
     ),
-    {
-        "paper": "teachers",
-        "title": "Training",
-        "caption": "Accuracy on the held-out part of the training set; the test set is read once, at the end.",
-        "figure": "teachers/figures/training.svg",
-        "table": "teachers/figures/training.csv",
-    },
+    *[
+        {
+            "paper": "teachers",
+            "title": f"Training on {dataset}",
+            "caption": "Accuracy on the held-out part of the training set; the test set is read once, at the end.",
+            "figure": f"teachers/figures/{dataset}.svg",
+            "table": f"teachers/figures/{dataset}.csv",
+        }
+        for dataset in CATALOGUE.taught_datasets()
+    ],
 ]
 
 

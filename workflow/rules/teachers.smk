@@ -42,22 +42,22 @@ rule train_teacher:
 
 rule plot_training:
     input:
-        curves=[
-            f"results/{{scale}}/models/{model}/curve.csv"
-            for model in CATALOGUE.teacher_models()
+        curves=lambda wc: [
+            f"results/{wc.scale}/models/{model}/curve.csv"
+            for model in CATALOGUE.teachers_on(wc.dataset)
         ],
     output:
         figure=report(
-            dvc("results/{scale}/teachers/figures/training.svg"),
+            dvc("results/{scale}/teachers/figures/{dataset}.svg"),
             caption="../report/training.rst",
             category="teachers",
-            labels={"figure": "accuracy over epochs"},
+            labels={"figure": "accuracy over epochs", "data set": "{dataset}"},
         ),
-        drawn=dvc("results/{scale}/teachers/figures/training.csv"),
+        drawn=dvc("results/{scale}/teachers/figures/{dataset}.csv"),
     log:
-        "results/{scale}/logs/plot_training.log",
+        "results/{scale}/logs/plot_training/{dataset}.log",
     benchmark:
-        "results/{scale}/benchmarks/plot_training.tsv"
+        "results/{scale}/benchmarks/plot_training/{dataset}.tsv"
     resources:
         mem_mb=500,
         runtime=5,
@@ -109,4 +109,7 @@ rule teachers:
             f"results/{SCALE}/models/{model}/model.json"
             for model in CATALOGUE.teacher_models()
         ],
-        f"results/{SCALE}/teachers/figures/training.svg",
+        [
+            f"results/{SCALE}/teachers/figures/{dataset}.svg"
+            for dataset in CATALOGUE.taught_datasets()
+        ],

@@ -21,7 +21,7 @@ from workflow.sharing.provenance import RECORD_FORMAT, Records
 from workflow.sharing.store import Store
 
 COSTS = "results/smoke/hardware/mac_costs.parquet"
-FIGURE = "results/smoke/teachers/figures/training.svg"
+FIGURE = "results/smoke/teachers/figures/digits.svg"
 WEIGHTS = "results/smoke/models/lenet5/weights.safetensors"
 CLAIMS = "results/smoke/claims.json"
 RAW = "data/raw/digits/source.json"
