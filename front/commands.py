@@ -19,7 +19,7 @@ from front.environments import ROOT, SetupError, hold, known_environments, set_u
 
 SCALES = ("smoke", "laptop", "workstation", "paper")
 SUITES = ("unit", "oracles", "workflow", "faults", "cluster")
-LANES = (("unit", "oracles"), ("workflow", "faults", "cluster"))  # suites that all tests run side by side
+LANES = (("unit", "oracles", "faults"), ("workflow", "cluster"))  # suites that all tests run side by side
 # what submits jobs, by profile
 SUBMITTERS = {"slurm": "sbatch", "kubernetes": "kubectl"}
 WRITTEN = (".snakemake", "data", "results", "scratch")  # folders that a run writes to
