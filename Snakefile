@@ -26,6 +26,13 @@ include: "workflow/rules/claims.smk"
 check_storage_classes()
 
 
+onstart:
+    # a limit on jobs a second has Snakemake go through all waiting jobs once a second for each job that it has started
+    # (a fifth of a core after two hundred); on one machine its cores are limit enough
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 localrules:
     all,
     # a cluster's nodes often reach no network; where the run is started there is one
