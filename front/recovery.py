@@ -46,6 +46,10 @@ def stop_like_ctrl_c():
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup's choice stands
             signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a script's `./repro run &` is deaf to Ctrl-C, but Snakemake and its jobs, which inherit that, are stopped by it;
+        # a handler is not inherited
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def is_alive(number):

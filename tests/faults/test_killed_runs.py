@@ -167,8 +167,11 @@ def test_what_outlives_a_killed_run_never_works_beside_the_next(subject):
 
 def test_a_stopped_run_says_so_and_the_next_goes_on(subject):
     subject.forget_training()
-    for how in ("Ctrl-C while it starts", "Ctrl-C", "Ctrl-C twice", "SIGTERM"):
-        process = subject.checkout.start(TRAINING, **HEARD)
+    for how in ("Ctrl-C while it starts", "Ctrl-C", "Ctrl-C twice", "SIGTERM", "SIGTERM behind a script's &"):
+        background = (
+            {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)} if "&" in how else {}
+        )
+        process = subject.checkout.start(TRAINING, **HEARD, **background)
         if how.endswith("starts"):
             wait_until(lambda: processes_of_runs(subject.checkout.root))
         else:
