@@ -7,15 +7,17 @@ from torch import Tensor, nn
 
 from stages.lib.training.device import mixed_precision
 
+BATCH_PIXELS = (
+    500 * 32 * 32
+)  # as many images at a time: 500 of CIFAR, ten of ImageNet, whose maps would take gigabytes
+
 
 @torch.inference_mode()
-def logits_of(
-    model: nn.Module, images: Tensor, *, batch_size: int = 500, device: torch.device, bf16: bool = False
-) -> Tensor:
+def logits_of(model: nn.Module, images: Tensor, *, device: torch.device, bf16: bool = False) -> Tensor:
     """(n, classes) float32 logits on the CPU. images (n, channels, height, width) normalised."""
     model = model.eval().to(device)
     batches = []
-    for batch in images.split(batch_size):
+    for batch in images.split(max(1, BATCH_PIXELS // images[0, 0].numel())):
         batch = batch.to(device, memory_format=torch.channels_last)
         with mixed_precision(device, enabled=bf16):
             batches.append(model(batch).float().cpu())
