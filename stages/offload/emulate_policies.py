@@ -5,7 +5,8 @@ python -m stages.offload.emulate_policies --model results/laptop/models/moe-s0 -
     --config '{"policies": ["fiddler", "daop"]}' --table OUT.csv --measurements OUT.json
 
 Each operation does its real work (products, copies) and then waits until its declared time is up: what is measured is
-scheduling, not this machine. A run in which an operation took longer than declared is rejected and counted.
+scheduling, not this machine. A run in which an operation took longer than declared, or in which the system held one up,
+is rejected and counted.
 """
 
 import argparse
@@ -68,9 +69,9 @@ def runs(
     )  # fmt: skip
     texts = np.linspace(0, len(trace.logits) - 1, config.texts).astype(int)
     buffers = flat_experts_(model)
-    progress = Progress(len(config.policies) * len(texts) * config.repeats, "runs")
+    progress = Progress(len(config.policies) * len(texts) * config.repeats + 1, "runs")
     cases = [(policy, int(text), False) for policy in config.policies for text in texts]
-    # the control: the same list with nothing to wait for
+    # and one control: the same list with nothing to wait for
     for policy, text, free in [*cases, (config.policies[-1], int(texts[0]), True)]:
         ops, resident = planned(trace, policy, text, calibration, costs, config)
         start, end, _ = timeline(ops, costs)
