@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -115,6 +116,20 @@ def test_half_precision_runs_on_streams(small):
     assert found.dtype == torch.bfloat16
     # eight bits of mantissa: near the float32 model's logits, whose deviation is about 2
     assert (found.float() - plain(small)[:-1]).abs().mean() < 0.1
+
+
+def test_an_operation_that_the_system_holds_up_is_counted(small, monkeypatch):
+    ops, read = replayed(small, "fiddler", Costs(1, 0, 1, 0, 2, 0, 1.5, 1.5, 0))
+    floors = np.full(int(ops.size[0]), 20.0)  # longer than any product here takes
+    ops.size[0] = 8
+    held = [0.0] * 3 + [0.005] + [0.0] * 4
+    sleep = time.sleep
+    monkeypatch.setattr("stages.offload.engine.time.sleep", lambda seconds: sleep(seconds + held.pop()))
+    assert run_threads(read, ops, floors[:8]).overruns >= 1
+    monkeypatch.setattr("stages.offload.engine.HELD_MS", 1000.0)
+    ops, read = replayed(small, "fiddler", Costs(1, 0, 1, 0, 2, 0, 1.5, 1.5, 0))
+    ops.size[0], held[:] = 8, [0.005] * 8
+    assert run_threads(read, ops, np.full(8, 200.0)).overruns == 0
 
 
 def test_policies_are_timed_without_a_gpu_too(small, tmp_path):
