@@ -9,7 +9,6 @@ before it began, and so on. The best schedule on so many cores takes no less tha
 """
 
 import argparse
-import csv
 import re
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.core.errors import InputError, run
+from workflow.lib.plan import benchmark_s
 from workflow.lib.settings import ROOT
 
 
@@ -103,8 +103,7 @@ def read_runs(root: Path, scale: str) -> list[Run]:
     runs = []
     for folder in (root / "results" / scale / "benchmarks", root / "data" / "benchmarks"):
         for file in sorted(folder.rglob("*.tsv")):
-            with file.open() as table:
-                own_s = float(next(csv.DictReader(table, delimiter="\t"))["s"])
+            own_s = benchmark_s(file)
             end_s, name = file.stat().st_mtime, file.relative_to(folder).with_suffix("").as_posix()
             runs.append(Run(start_s=end_s - own_s, end_s=end_s, name=name))
     return runs

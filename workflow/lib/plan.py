@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from stages.lib.core.errors import InputError, run
 from stages.lib.core.progress import duration
@@ -55,10 +56,13 @@ def parse_jobs(dry_run: str) -> list[Job]:
 def seconds_of(job: Job, recorded: dict[str, float]) -> float | None:
     """What the job took when it last ran here, or else on the recorded machine; None where nobody knows."""
     here = ROOT / job.benchmark
-    if here.is_file():
-        with here.open() as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    return recorded.get(job.benchmark)
+    return benchmark_s(here) if here.is_file() else recorded.get(job.benchmark)
+
+
+def benchmark_s(file: Path) -> float:
+    """Wall seconds of a job, from the table that Snakemake writes of it."""
+    with file.open() as table:
+        return float(next(csv.DictReader(table, delimiter="\t"))["s"])
 
 
 def wall_s(seconds: list[float], cores: int) -> float:

@@ -15,9 +15,11 @@ from typing import Any
 
 from stages.lib.core.artifacts import file_digest, read_json, value_digest, write_json
 from stages.lib.core.errors import InputError, run
+from workflow.lib.catalogue import RECORDED
+from workflow.lib.plan import RECORDED as TIMINGS
+from workflow.lib.plan import benchmark_s
 from workflow.lib.settings import ROOT
 
-RECORDED = ROOT / "results" / "recorded"
 # files and folders that hold nothing else
 TIMED = {"logs", "benchmarks", "times.csv", "report.html", "claims.md", "claims.json"}
 # columns of tables and keys of JSON
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     write_json(kept / "claims.json", claims)
     write_json(kept / "digests.json", digests)
-    write_json(RECORDED / "timings.json", timings_of(args.run, args.scale))
+    write_json(TIMINGS, timings_of(args.run, args.scale))
 
 
 def digests_of(made: Path) -> dict[str, str]:
@@ -83,13 +85,8 @@ def verdict_changes(ours: Iterable[dict[str, Any]], kept: Iterable[dict[str, Any
 def timings_of(run_folder: Path, scale: str) -> dict[str, float]:
     """Benchmark file -> wall seconds of its job, of every job of the scale and of its data."""
     folders = [run_folder / "data/benchmarks", run_folder / "results" / scale / "benchmarks"]
-    timings = {}
-    for file in sorted(file for folder in folders for file in folder.rglob("*.tsv")):
-        with file.open() as text:
-            timings[str(file.relative_to(run_folder))] = float(
-                next(csv.DictReader(text, delimiter="\t"))["s"]
-            )
-    return {name: round(seconds, 1) for name, seconds in timings.items()}
+    files = sorted(file for folder in folders for file in folder.rglob("*.tsv"))
+    return {str(file.relative_to(run_folder)): round(benchmark_s(file), 1) for file in files}
 
 
 def _is_timed(name: Path) -> bool:

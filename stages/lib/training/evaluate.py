@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from stages.lib.training.device import mixed_precision
 
-BATCH_PIXELS = (
-    500 * 32 * 32
-)  # as many images at a time: 500 of CIFAR, ten of ImageNet, whose maps would take gigabytes
+# as many images at a time: 500 of CIFAR, ten of ImageNet, whose maps would take gigabytes
+BATCH_PIXELS = 500 * 32 * 32
 
 
 @torch.inference_mode()
