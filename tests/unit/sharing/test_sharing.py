@@ -225,7 +225,7 @@ def test_a_missing_object_is_named_and_a_second_share_mends_it(project, store, t
     (gone,) = store.rglob(f"{md5[:2]}/{md5[2:]}")
     gone.unlink()
     clone = project.clone(tmp_path / "clone")
-    with pytest.raises(InputError, match=r"lacks 1 of these files \(.*training.svg\)"):
+    with pytest.raises(InputError, match=rf"lacks 1 of these files \({FIGURE}\)"):
         clone.pull(store)
     assert clone.files() == {}
     project.share(url=store)
