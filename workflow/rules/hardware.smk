@@ -16,6 +16,7 @@ rule synthesise_macs:
         "results/{scale}/logs/synthesise_macs.log",
     benchmark:
         "results/{scale}/benchmarks/synthesise_macs.tsv"
+    priority: FIRST
     retries: 1
     threads: 2
     resources:

@@ -17,6 +17,7 @@ rule train_moe:
         "results/{scale}/benchmarks/train_moe/{model}.tsv"
     wildcard_constraints:
         model="|".join(CATALOGUE.moe_models()) or "none",
+    priority: EARLY
     retries: 1
     threads: 1
     resources:
