@@ -184,7 +184,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         ) from error
     if missing := [c for c in COLUMNS if c not in table.columns]:
         raise InputError(f"{path} lacks the column {missing[0]}; make it with sweep_formats")
-    return table
+    # rows are taken and grouped thousands of times, which Arrow's strings, meant for long columns, make slow
+    return table.astype(dict.fromkeys(table.select_dtypes("str"), object))
 
 
 def _read_outcomes(path: Path) -> dict[str, np.ndarray]:

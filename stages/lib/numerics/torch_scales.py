@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from stages.lib.numerics.formats import Format
-from stages.lib.numerics.torch_quantisers import CHUNK, abs_max_scale, quantise, round_to_format_
+from stages.lib.numerics.torch_quantisers import abs_max_scale, quantise, round_to_format_
 
 LOWEST_THRESHOLD = 0.2  # of abs-max, in the search of mse_scale
 EXPONENT_SHIFTS = range(5)  # powers of two that exponent_bias_scale tries
+_CHUNK = 2**16  # elements that stay in the second-level cache with their rounded copy
 _EXPONENT_MASK = 0x7F800000
 
 Method = Literal["abs_max", "mse", "exponent_bias", "power_of_two"]
@@ -144,7 +145,7 @@ def _power_of_two(absmax: Tensor, format: Format) -> Tensor:
 
 def _least_error_scale(rows: Tensor, format: Format, factors: list[float]) -> Tensor:
     """abs_max scale times the best of the factors, the first of equals; in chunks of rows that stay in the cache."""
-    chunk = max(1, CHUNK // max(1, rows.shape[1]))
+    chunk = max(1, _CHUNK // max(1, rows.shape[1]))
     return torch.cat([_search_chunk(part, format, factors) for part in rows.split(chunk)])
 
 
