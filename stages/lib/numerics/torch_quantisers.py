@@ -124,7 +124,7 @@ def _round_in_one_pass_(
     else:
         for i in range(x.size):
             u = _clamped(x[i] / scale, low, high)
-            step = _clamped(_power_below(u), smallest, high) * magic
+            step = max(_power_below(u), smallest) * magic
             out[i] = (u + step - step) * scale
 
 

@@ -68,7 +68,7 @@ def test_ties_without_mantissa_bits_go_up_and_beside_zero_to_zero():
 
 
 @pytest.mark.parametrize("name", ["E4M3", "E1M3", "INT5", "UE3M2"])
-@pytest.mark.parametrize("layout", ["channels_last", "strided", "empty", "scalar"])
+@pytest.mark.parametrize("layout", ["channels_last", "strided", "empty", "scalar", "long"])
 def test_torch_keeps_the_layout_and_the_input(name, layout):
     format = parse_format(name)
     base = torch.randn(4, 6, 8, 10, generator=torch.Generator().manual_seed(0))
@@ -77,6 +77,7 @@ def test_torch_keeps_the_layout_and_the_input(name, layout):
         "strided": base[:, ::2, 1:, ::3],
         "empty": base[:0],
         "scalar": base[0, 0, 0, 0],
+        "long": base.repeat(40, 2, 1, 1)[:159, :11, :7, :9].contiguous(),  # many vectors and a rest
     }[layout]
     before = x.clone()
     out = torch_quantisers.round_to_format(x, format)
