@@ -152,16 +152,19 @@ def posed(rest: RestArm, rotations: Mapping[str, Array]) -> PosedArm:
 
 
 def bone_matrices(rest: RestArm, rotations: Mapping[str, Array]) -> Array:
-    """(B, 4, 4): where each bone carries a point of the rest position."""
-    matrices = np.zeros((len(BONES), 4, 4))
+    """(..., B, 4, 4): where each bone carries a point of the rest position; rotations (..., 3) of many poses."""
+    poses = np.broadcast_shapes(*(np.shape(angles)[:-1] for angles in rotations.values()))
+    matrices = np.zeros((*poses, len(BONES), 4, 4))
     for b, bone in enumerate(BONES):
         own = np.eye(4)
         if bone in rotations:
             axes = rest.axes[b]
-            own[:3, :3] = axes @ euler_matrix(rotations[bone]) @ axes.T
-            own[:3, 3] = rest.heads[b] - own[:3, :3] @ rest.heads[b]
+            turn = axes @ euler_matrix(rotations[bone]) @ axes.T
+            own = np.zeros((*turn.shape[:-2], 4, 4))
+            own[..., :3, :3], own[..., 3, 3] = turn, 1
+            own[..., :3, 3] = rest.heads[b] - turn @ rest.heads[b]
         parent = rest.parents[b]
-        matrices[b] = own if parent < 0 else matrices[parent] @ own
+        matrices[..., b, :, :] = own if parent < 0 else matrices[..., parent, :, :] @ own
     return matrices
 
 
@@ -192,12 +195,14 @@ def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
 
 
 def euler_matrix(angles: Array) -> Array:
-    """(3, 3) rotation about X, then Y, then Z by angles (3,) in rad."""
-    (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
-    x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return z @ y @ x
+    """(..., 3, 3) rotation about X, then Y, then Z by angles (..., 3) in rad."""
+    (sx, sy, sz), (cx, cy, cz) = (np.moveaxis(f(angles), -1, 0) for f in (np.sin, np.cos))
+    rows = [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 def unit(v: Array) -> Array:

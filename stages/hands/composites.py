@@ -155,10 +155,7 @@ class CompositeSource:
         # most medians have no hand, some one that was elsewhere, some one that hardly moved
         kind = rand(size)
         away = torch.where(kind < 0.8, 0.9, 0.05)[:, None] * normal(size, 2)
-        ghost = (
-            _moved(rgba, matrix, own, tips + away)
-            * ((kind > 0.6) * (0.4 + 0.6 * rand(size)))[:, None, None, None]
-        )
+        shown, strength = kind > 0.6, (0.4 + 0.6 * rand(size))[:, None, None, None]
         behind = self.backgrounds[torch.randint(len(self.backgrounds), (size,), generator=chance)]
         behind = torch.where((rand(size) < 0.5)[:, None, None, None], behind.flip(3), behind)
         behind = behind * torch.exp(0.6 * normal(size, 1, 1, 1))
@@ -167,10 +164,13 @@ class CompositeSource:
             [torch.roll(b, tuple(s), (1, 2)) for b, s in zip(behind, sway.tolist(), strict=True)]
         )
         light = torch.exp(0.6 * normal(size, 1, 1, 1) - 0.35 + 0.06 * normal(size, 3, 1, 1))
-        frames = (hand[:, :3] * light + (1 - hand[:, 3:]) * behind).clamp(0, 1)
-        medians = (ghost[:, :3] * light + (1 - ghost[:, 3:]) * swayed).clamp(0, 1)
-        blurred = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        frames = torch.where((rand(size) < 0.3)[:, None, None, None], blurred, frames)
+        frames = (hand[:, :3] * light).addcmul_(1 - hand[:, 3:], behind).clamp_(0, 1)
+        if shown.any():
+            ghost = _moved(rgba[shown], matrix[shown], own[shown], (tips + away)[shown]) * strength[shown]
+            swayed[shown] = ghost[:, :3] * light[shown] + (1 - ghost[:, 3:]) * swayed[shown]
+        medians = swayed.clamp_(0, 1)
+        if (blurred := rand(size) < 0.3).any():
+            frames[blurred] = F.avg_pool2d(F.pad(frames[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
         # half of the cameras are in the dark, some see through haze, some under coloured light
         gamma = torch.exp(0.25 * normal(size, 1, 1, 1))
         gain = torch.exp(
@@ -183,11 +183,12 @@ class CompositeSource:
         noise = 0.03 * rand(size, 1, 1, 1)
         drift = torch.exp(0.05 * normal(size, 1, 1, 1))  # of the exposure, between a frame and the median
         taken = []
-        # a median has less noise than a frame
-        for picture, share in ((frames, 1.0), (medians * drift, 0.3)):
-            seen = picture.clamp_min(1e-4) ** gamma * gain * tint * (1 - haze) + haze
-            taken.append((seen + share * noise * normal(*picture.shape)).clamp(0, 1))
-        return 2 * torch.cat(taken, 1) - 1, (tips + 1) / 2
+        # in place: a new tensor of this size costs as much as what is done with it
+        for picture, share in ((frames, 1.0), (medians.mul_(drift), 0.3)):
+            seen = picture.clamp_min_(1e-4).pow_(gamma).mul_(gain * tint * (1 - haze)).add_(haze)
+            # a median has less noise than a frame
+            taken.append(seen.add_(normal(*picture.shape).mul_(share * noise)).clamp_(0, 1))
+        return torch.cat(taken, 1).mul_(2).sub_(1), (tips + 1) / 2
 
 
 def _turns(scale: Tensor, angle: Tensor, side: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.hands.arm import BONES, FINGERS, Array, RestArm, bone_matrices
-from stages.hands.poses import POSES, Pose, rotations
+from stages.hands.poses import POSES, Pose, finger_rotations
 
 SOFT_M = 0.001
 SKIN_SHARE = 0.65  # of a bone's skin that lies within its capsule
@@ -68,13 +68,10 @@ def _closed(
     """Damped Gauss-Newton from `start`, (5, 4) degrees; no angle changes by more than STEP_DEG at once."""
     found, damping = start.copy(), 1e-3
     value = _residuals(rest, capsules, name, found, wanted, thumb=thumb)
+    each = 0.05 * np.eye(found.size).reshape(-1, *found.shape)
     for _ in range(STEPS):
-        jacobian = np.empty((len(value), found.size))
-        for i in range(found.size):
-            moved = found.ravel().copy()
-            moved[i] += 0.05
-            there = _residuals(rest, capsules, name, moved.reshape(5, 4), wanted, thumb=thumb)
-            jacobian[:, i] = (there - value) / 0.05
+        there = _residuals(rest, capsules, name, found + each, wanted, thumb=thumb)
+        jacobian = (there - value).T / 0.05
         normal = jacobian.T @ jacobian
         step = np.linalg.solve(normal + damping * np.eye(len(normal)), jacobian.T @ value).reshape(5, 4)
         step *= min(1.0, STEP_DEG / max(float(np.abs(step).max()), 1e-9))
@@ -119,47 +116,53 @@ def capsules_of(rest: RestArm) -> Capsules:
 
 
 def penetrations_m(rest: RestArm, capsules: Capsules, angles: Array) -> tuple[Array, Array]:
-    """(p,) how far each pair goes into each other beyond what it may (negative: a gap), and segments (n, 2, 3)."""
-    matrices = bone_matrices(rest, rotations(_pose(angles), wrist=np.zeros(3)))[capsules.bones]
+    """(..., p) how far each pair goes into each other beyond what it may (negative: a gap), and segments (..., n, 2, 3).
+
+    angles  (..., 5, 4) degrees
+    """
+    matrices = bone_matrices(rest, finger_rotations(angles))[..., capsules.bones, :, :]
     ends = np.stack([rest.heads[capsules.bones], rest.tails[capsules.bones]], axis=1)
-    segments = np.einsum("bij,bej->bei", matrices[:, :3, :3], ends) + matrices[:, None, :3, 3]
+    segments = ends @ matrices[..., :3, :3].swapaxes(-1, -2) + matrices[..., None, :3, 3]
     first, second = capsules.pairs.T
-    distance = segment_distances(segments[first], segments[second])
+    distance = segment_distances(segments[..., first, :, :], segments[..., second, :, :])
     return capsules.radii_m[capsules.pairs].sum(1) - capsules.allowed_m - distance, segments
 
 
 def segment_distances(a: Array, b: Array) -> Array:
-    """(n,) least distances of segments (n, 2, 3): Ericson, Real-Time Collision Detection, 5.1.9."""
-    d1, d2, r = a[:, 1] - a[:, 0], b[:, 1] - b[:, 0], a[:, 0] - b[:, 0]
-    aa, ee, f = (d1 * d1).sum(1), (d2 * d2).sum(1), (d2 * r).sum(1)
-    c, bb = (d1 * r).sum(1), (d1 * d2).sum(1)
+    """(..., n) least distances of segments (..., n, 2, 3): Ericson, Real-Time Collision Detection, 5.1.9."""
+    a0, b0 = a[..., 0, :], b[..., 0, :]
+    d1, d2, r = a[..., 1, :] - a0, b[..., 1, :] - b0, a0 - b0
+    aa, ee, f = (d1 * d1).sum(-1), (d2 * d2).sum(-1), (d2 * r).sum(-1)
+    c, bb = (d1 * r).sum(-1), (d1 * d2).sum(-1)
     denominator = aa * ee - bb * bb
     s = np.where(denominator > 1e-12, (bb * f - c * ee) / np.maximum(denominator, 1e-12), 0).clip(0, 1)
     t = (bb * s + f) / ee
     s = np.where(t < 0, -c / aa, np.where(t > 1, (bb - c) / aa, s)).clip(0, 1)
     t = t.clip(0, 1)
-    return np.asarray(np.linalg.norm(a[:, 0] + d1 * s[:, None] - b[:, 0] - d2 * t[:, None], axis=1))
+    return np.asarray(np.linalg.norm(a0 + d1 * s[..., None] - b0 - d2 * t[..., None], axis=-1))
 
 
 def _residuals(
     rest: RestArm, capsules: Capsules, name: str, angles: Array, wanted: Array, *, thumb: bool
 ) -> Array:
-    """In millimetres: what goes too deep, gaps where there should be contact, and the way from the wanted angles."""
+    """(..., r) in mm, of angles (..., 5, 4): what goes too deep, the way from the wanted angles, gaps where there
+    should be contact.
+    """
     deep, segments = penetrations_m(rest, capsules, angles)
-    parts = [3e3 * np.maximum(deep, 0), ((angles - wanted) / PULL_DEG).ravel() * 0.6]
+    way = ((angles - wanted) / PULL_DEG).reshape(*angles.shape[:-2], -1) * 0.6
 
-    def gap_m(one: str, others: tuple[str, ...]) -> float:
+    def gap_m(one: str, others: tuple[str, ...]) -> Array:
         a = np.array([_CAPSULE[one]] * len(others))
         b = np.array([_CAPSULE[other] for other in others])
-        distance = segment_distances(segments[a], segments[b])
-        return float((distance - capsules.radii_m[a] - capsules.radii_m[b]).min())
+        distance = segment_distances(segments[..., a, :, :], segments[..., b, :, :])
+        return np.asarray((distance - capsules.radii_m[a] - capsules.radii_m[b]).min(-1))
 
     gaps = [gap_m(f"finger{finger}-3", PALM_BONES) for finger in CURLED.get(name, ())]
     if thumb and name in TOUCHING:
         one, other = TOUCHING[name]
         gaps.append(gap_m(one, (other,)))
-    parts.append(1e3 * np.maximum(np.array(gaps) - CLOSE_M, 0))
-    return np.concatenate(parts)
+    apart = [1e3 * np.maximum(gap - CLOSE_M, 0)[..., None] for gap in gaps]
+    return np.concatenate([3e3 * np.maximum(deep, 0), way, *apart], axis=-1)
 
 
 def _to_segment(points: Array, head: Array, tail: Array) -> Array:

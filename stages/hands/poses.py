@@ -63,14 +63,21 @@ def rotations(pose: Pose, *, wrist: Array) -> dict[str, Array]:
 
     wrist  (3,) flexion, deviation, pronation in degrees; half of the pronation turns the forearm
     """
-    found: dict[str, Array] = {}
-    for finger, name in enumerate(FINGERS):
-        first, abduction, second, third = getattr(pose, name)
-        bone = f"finger{finger + 1}"
-        found[f"{bone}-1"] = np.radians([-first, 0, abduction])
-        found[f"{bone}-2"] = np.radians([-second, 0, 0])
-        found[f"{bone}-3"] = np.radians([-third, 0, 0])
+    found = finger_rotations(np.array([getattr(pose, name) for name in FINGERS], dtype=float))
     flexion, deviation, pronation = wrist
     found["wrist"] = np.radians([-flexion, pronation / 2, deviation])
     found["lowerarm02"] = np.radians([0, pronation / 2, 0])
+    return found
+
+
+def finger_rotations(angles: Array) -> dict[str, Array]:
+    """bone -> Euler angles (..., 3) in rad, of the degrees (..., 5, 4) of five fingers."""
+    found: dict[str, Array] = {}
+    for finger in range(len(FINGERS)):
+        first, abduction, second, third = np.moveaxis(np.radians(angles[..., finger, :]), -1, 0)
+        still = np.zeros_like(first)
+        bone = f"finger{finger + 1}"
+        found[f"{bone}-1"] = np.stack([-first, still, abduction], -1)
+        found[f"{bone}-2"] = np.stack([-second, still, still], -1)
+        found[f"{bone}-3"] = np.stack([-third, still, still], -1)
     return found

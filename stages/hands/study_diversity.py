@@ -64,13 +64,14 @@ def main(argv: list[str] | None = None) -> None:
         own = [hands[i] for i in rng.permutation(len(hands))]
         names = [sorted(panoramas)[i] for i in rng.permutation(len(panoramas))]
         directions = rng.uniform(-np.pi, np.pi, len(names))
+        before: dict[tuple[int, int], Views] = {}  # clip and place: the same for several counts
         for count in config.places:
-            views = [
-                seen_before(
-                    clip, panoramas[names[i % count]], directions[i % count], generator(seed, "diversity", i)
-                )
-                for i, clip in enumerate(own[: config.clips_trained])
-            ]
+            standing = [(i, i % count) for i in range(len(own[: config.clips_trained]))]
+            for i, place in standing:
+                if (i, place) not in before:
+                    chance = generator(seed, "diversity", i)
+                    before[i, place] = seen_before(own[i], panoramas[names[place]], directions[place], chance)
+            views = [before[at] for at in standing]
             frames, tips = torch.cat([v.frames for v in views]), torch.cat([v.tips for v in views])
             model = train_fingertips(
                 BatchSource(frames, tips),

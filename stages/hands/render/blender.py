@@ -97,6 +97,9 @@ class HandScene:
         world = bpy.data.worlds.new("world")
         self.scene.world = world
         world.use_nodes = True
+        # the map that lights are drawn from is made anew whenever the world turns: 4096 wide, as Cycles would have it,
+        # that is two thirds of a frame's time, and holds no more than the panorama does
+        world.cycles.sampling_method, world.cycles.sample_map_resolution = "MANUAL", panorama.shape[1]
         nodes, links = world.node_tree.nodes, world.node_tree.links
         nodes.clear()
         at, self.world_turn = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeMapping")
