@@ -74,16 +74,13 @@ class Quantised:
 
     def code_counts(self, tile: int) -> dict[str, Tensor]:
         """How often each int8 code, from -128 on, stands in low tiles and elsewhere, (256,) each."""
-        found = {name: torch.zeros(256, dtype=torch.int64) for name in ("low", "high")}
+        found = torch.zeros(512, dtype=torch.int64)
         for m in self.matrices.values():
-            if m.codes is None:
-                continue
-            is_low = torch.zeros_like(m.codes, dtype=torch.bool)
-            if m.low is not None:
-                is_low = spread(m.low, tile, m.codes.shape)
-            for name, chosen in (("low", is_low), ("high", ~is_low)):
-                found[name] += torch.bincount(m.codes[chosen].long() + 128, minlength=256).cpu()
-        return found
+            if m.codes is not None:
+                at = m.codes.long() + 128
+                at += 256 if m.low is None else 256 * (~spread(m.low, tile, m.codes.shape)).long()
+                found += torch.bincount(at.flatten(), minlength=512).cpu()
+        return {"low": found[:256], "high": found[256:]}
 
     @property
     def low_share(self) -> float:

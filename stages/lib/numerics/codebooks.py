@@ -95,18 +95,17 @@ def weighted_centroids(rows: Tensor, weight: Tensor, n: int, *, steps: int = 12)
     values, mass = rows.gather(1, order), weight.gather(1, order) + 1e-30
     # in float64: differences of long sums
     total = mass.double().cumsum(1)
-    sums = (mass.double() * values).cumsum(1)
     quantiles = (torch.arange(n, device=rows.device, dtype=torch.float64) + 0.5) / n
     at = torch.searchsorted(total, quantiles * total[:, -1:]).clamp(max=rows.shape[1] - 1)
     centroids = values.gather(1, at)
+    masses, moments = F.pad(total, (1, 0)), F.pad((mass.double() * values).cumsum(1), (1, 0))
     for _ in range(steps):
         # in sorted order a cluster is an interval, so that prefix sums give its mean
         edges = torch.searchsorted(values, (centroids[:, 1:] + centroids[:, :-1]) / 2)
         edges = torch.cat(
             [torch.zeros_like(edges[:, :1]), edges, torch.full_like(edges[:, :1], rows.shape[1])], 1
         )
-        upto = F.pad(total, (1, 0)).gather(1, edges).diff(dim=1)
-        moment = F.pad(sums, (1, 0)).gather(1, edges).diff(dim=1)
-        means = (moment / upto.clamp(min=1e-30)).to(values.dtype)
-        centroids = torch.where(upto > 0, means, centroids).sort(1).values
+        inside = masses.gather(1, edges).diff(dim=1)
+        means = (moments.gather(1, edges).diff(dim=1) / inside.clamp(min=1e-30)).to(values.dtype)
+        centroids = torch.where(inside > 0, means, centroids).sort(1).values
     return centroids
