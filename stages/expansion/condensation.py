@@ -68,7 +68,7 @@ def match_distributions(
     """(classes * per_class, channels, size, size), classes in order: their means of embedded images are matched, in a new
     ConvNet each time: sum over classes of ||mean embedding of real images - of condensed ones||^2 (DM eq. 4)."""
     learned, classes = _start(real, per_class, device), len(real.of_class)
-    optimiser = torch.optim.SGD([learned], config.image_rate, momentum=0.5)
+    optimiser = torch.optim.SGD([learned], config.image_rate, momentum=0.5, fused=True)
     chance = torch.Generator().manual_seed(derive_seed(seed, "augmentation") % 2**63)
     for iteration in range(config.iterations):
         network = random_network(learned, classes, config.width, derive_seed(seed, "network", iteration))
@@ -104,7 +104,7 @@ def match_gradients(
     """As match_distributions, but gradients of a network's loss on real and on condensed images of a class are matched
     (DC eq. 9), and the network learns from the condensed set between steps where a class has more than one image."""
     learned, classes = _start(real, per_class, device), len(real.of_class)
-    of_images = torch.optim.SGD([learned], config.gradient_image_rate, momentum=0.5)
+    of_images = torch.optim.SGD([learned], config.gradient_image_rate, momentum=0.5, fused=True)
     chance = torch.Generator().manual_seed(derive_seed(seed, "augmentation") % 2**63)
     # with one image a class the public code draws a new network each time
     steps_a_network = 1 if per_class == 1 else GRADIENT_STEPS_A_NETWORK
@@ -113,7 +113,7 @@ def match_gradients(
         if iteration % steps_a_network == 0:
             network = random_network(learned, classes, config.width, derive_seed(seed, "network", iteration))
             parameters = [p for p in network.parameters() if p.ndim > 1]  # biases and norms are not matched
-            of_network = torch.optim.SGD(network.parameters(), 0.01, momentum=0.5)
+            of_network = torch.optim.SGD(network.parameters(), 0.01, momentum=0.5, fused=True)
         drawn = real.draw(config.real_images).to(device)
         loss = torch.zeros((), device=device)
         for c in range(classes):

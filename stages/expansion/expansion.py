@@ -76,7 +76,7 @@ class Inversion:
             host = replace(host, adversary="none")
         codes = torch.randn(len(self.labels), self.config.noise, generator=self.chance).to(net.device)
         learned = [*self.generator.parameters(), codes.requires_grad_()]
-        optimiser = torch.optim.Adam(learned, self.config.generator_rate)
+        optimiser = torch.optim.Adam(learned, self.config.generator_rate, fused=True)
         for _ in range(self.config.inversion_steps):
             made = self._images(codes)
             images = made.detach().requires_grad_()
@@ -138,7 +138,7 @@ def expand(
     torch.manual_seed(derive_seed(seed, "training") % 2**63)
     parameters = list(networks.student.parameters())
     optimiser = torch.optim.SGD(
-        parameters, config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True
+        parameters, config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True
     )
     pool, curve = Pool(), []
     parts = {"inversion": inversion.generator, "student": networks.student, "optimiser": optimiser}

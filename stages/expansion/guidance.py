@@ -100,7 +100,7 @@ class Discriminated:
             len(seen.mean), condensed.classes, hidden=config.discriminator_hidden, conditional=conditional
         ).to(seen.networks.device)
         self.optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), config.discriminator_rate, ADAM_BETAS
+            self.discriminator.parameters(), config.discriminator_rate, ADAM_BETAS, fused=True
         )
         self._made: tuple[Tensor, Tensor] | None = None
 

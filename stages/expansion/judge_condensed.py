@@ -91,7 +91,7 @@ def train_network(
     images, labels = images.to(device), labels.to(device)
     network = random_network(images, classes, config.width, derive_seed(seed, "network"))
     optimiser = torch.optim.SGD(
-        network.parameters(), config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True
+        network.parameters(), config.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True
     )
     chance = torch.Generator().manual_seed(derive_seed(seed, "batches") % 2**63)
     augmentation, n = Augmentation(), min(config.batch_size, len(images))

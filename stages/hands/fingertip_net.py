@@ -120,7 +120,9 @@ def train_fingertips(
     """
     torch.manual_seed(seed)
     model = channels_last_(build().to(device)).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, weight_decay=0.01, fused=True
+    )
     rates = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.2
     )

@@ -65,7 +65,7 @@ def train_classifier(
     """A trained network, in evaluation mode."""
     torch.manual_seed(seed)
     model = NETS[kind]()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
     steps = epochs * (len(features) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
     for _ in range(epochs):

@@ -253,7 +253,7 @@ class _Loop:
         t = self.tuning
         self.layers = layers_of(self.model)
         self.optimiser = torch.optim.SGD(
-            self.model.parameters(), lr=t.learning_rate, momentum=0.9, weight_decay=t.weight_decay
+            self.model.parameters(), lr=t.learning_rate, momentum=0.9, weight_decay=t.weight_decay, fused=True
         )
 
     def gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

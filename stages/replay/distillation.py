@@ -149,8 +149,8 @@ def student_step(
 def student_optimiser(networks: Networks, config: DistilConfig) -> torch.optim.Optimizer:
     parameters = list(networks.student.parameters())
     if config.optimiser == "adam":
-        return torch.optim.Adam(parameters, config.student_rate)
-    return torch.optim.SGD(parameters, config.student_rate, momentum=0.9, weight_decay=5e-4)
+        return torch.optim.Adam(parameters, config.student_rate, fused=True)
+    return torch.optim.SGD(parameters, config.student_rate, momentum=0.9, weight_decay=5e-4, fused=True)
 
 
 def evaluation_points(config: DistilConfig) -> set[int]:

@@ -53,7 +53,7 @@ def trained_vae(
     """A VAE of these images; two that differ in teacher_response alone start alike and see the same batches."""
     torch.manual_seed(seed)
     vae = channels_last_(VAE(networks.channels, networks.size, latent, width).to(networks.device)).train()
-    optimiser = torch.optim.Adam(vae.parameters(), rate)
+    optimiser = torch.optim.Adam(vae.parameters(), rate, fused=True)
     chance = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         logits = torch.cat([networks.ask_teacher(part)[0] for part in images.split(1024)])

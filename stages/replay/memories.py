@@ -144,7 +144,7 @@ class PseudoReplay(Nothing):
         self.n = rehearsed_images(method, config)
         vae = VAE(networks.channels, networks.size, config.noise, config.memory_width)
         self.vae = channels_last_(vae.to(networks.device)).train()
-        self.optimiser = torch.optim.Adam(self.vae.parameters(), config.memory_rate)
+        self.optimiser = torch.optim.Adam(self.vae.parameters(), config.memory_rate, fused=True)
         self.bytes = bytes_of(self.vae)
         self.updates = 0
 

@@ -45,7 +45,7 @@ class Generated:
         self.optimiser = self._new_optimiser()
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.generator.parameters(), self.config.generator_rate)
+        return torch.optim.Adam(self.generator.parameters(), self.config.generator_rate, fused=True)
 
     def codes(self) -> Tensor:
         shape = (self.config.batch_size, self.config.noise)
@@ -86,7 +86,7 @@ class Inverted(Generated):
             self.generator = fresh_generator(self.networks, self.config)
         codes = self.codes().requires_grad_()
         learned = [*self.generator.parameters(), codes]
-        self.optimiser = torch.optim.Adam(learned, self.config.generator_rate)
+        self.optimiser = torch.optim.Adam(learned, self.config.generator_rate, fused=True)
         for _ in range(self.method.inversion_steps):
             images = self.networks.images(self.generator, codes)
             loss, _ = generator_loss(images, self.networks, self.method)

@@ -66,8 +66,7 @@ def train_compositor(
         "instance": channels_last_(Discriminator(3, config.width).to(device)),
     }
     generator, whole, instance = parts["generator"], parts["global"], parts["instance"]
-    # not fused: torch 2's fused step on a CPU pairs weights and gradients of different memory layouts wrongly
-    adam = {"lr": config.learning_rate, "betas": (0.0, 0.9), "foreach": True}
+    adam = {"lr": config.learning_rate, "betas": (0.0, 0.9), "fused": True}
     optimisers = {
         "generator's Adam": torch.optim.Adam(generator.parameters(), **adam),
         "discriminators' Adam": torch.optim.Adam([*whole.parameters(), *instance.parameters()], **adam),

@@ -77,7 +77,7 @@ def train_cycle(
     torch.manual_seed(derive_seed(seed, "cycle") % 2**31)
     there, back = (channels_last_(Translator(config.width).to(device)) for _ in range(2))
     judge_there, judge_back = (channels_last_(PatchDiscriminator(config.width).to(device)) for _ in range(2))
-    adam = {"lr": config.learning_rate, "betas": (0.5, 0.999)}
+    adam = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": True}
     generators = torch.optim.Adam(chain(there.parameters(), back.parameters()), **adam)
     judges = torch.optim.Adam(chain(judge_there.parameters(), judge_back.parameters()), **adam)
     parts: dict[str, Any] = {

@@ -85,6 +85,7 @@ def step_(
 
     gradient  of what is minimised, by `loss`, where that is not a scalar: images, say
     """
-    for parameter, found in zip(parameters, torch.autograd.grad(loss, parameters, gradient), strict=True):
-        parameter.grad = found
+    optimiser.zero_grad()
+    # gradients that are assigned may lie otherwise in memory than the parameters; fused optimisers read both in one order
+    loss.backward(gradient, inputs=parameters)
     optimiser.step()

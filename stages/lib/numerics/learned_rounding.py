@@ -57,7 +57,8 @@ def learn_rounding(
     # times K, which Adam does not see: the regulariser's mean over a row becomes a sum
     gain = 2 * gap * weight.shape[-1] / _positive(nearest_error)
     v = _start(u, below, above) if initial == "per_binade" else _start(u, u.floor(), u.floor() + 1)
-    adam = torch.optim.Adam([v], lr=learning_rate)
+    v = v.contiguous()  # as its gradient is: the fused optimiser reads both in one order
+    adam = torch.optim.Adam([v], lr=learning_rate, fused=True)
     warm = int(warm_up * iterations)
     for step in range(iterations):
         sigmoid = v.sigmoid()

@@ -199,8 +199,10 @@ def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": vectors, "weight_decay": 0.0},
     ]
     if schedule.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=schedule.learning_rate)
-    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True, fused=True
+    )
 
 
 def _snapshot(

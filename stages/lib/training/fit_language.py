@@ -64,7 +64,7 @@ def fit_language_model(
             f"a training text has {short[0]} tokens and a window {schedule.window}: choose a smaller one"
         )
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.95), weight_decay=0.1
+        model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
     progress = Progress(schedule.steps, "steps")
     start, curve = 0, []
