@@ -48,7 +48,8 @@ def judge(
         return Verdict(verdict=REPRODUCED if holds else NOT_REPRODUCED, reason=sentence)
     seeds = len({sample.seed for sample in measurement.samples})
     if seeds < MIN_SEEDS:
-        return Verdict(verdict=NOT_TESTABLE, reason=f"{seeds} seeds, a trend needs {MIN_SEEDS}")
+        had = "1 seed" if seeds == 1 else f"{seeds} seeds"
+        return Verdict(verdict=NOT_TESTABLE, reason=f"{had}, a trend needs {MIN_SEEDS}")
     interval = joint_interval(measurement.samples, measurement.resamples, confidence=confidence)
     assert interval is not None  # there are three samples or more
     inside = [holds_for(claim.bound, end) for end in interval]

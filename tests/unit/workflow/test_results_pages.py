@@ -51,7 +51,7 @@ NOT_MEASURED = TREND | {
     "recorded": None,
     "bound": None,
     "verdict": "not testable at this scale",
-    "reason": "1 seeds, a trend needs 3",
+    "reason": "1 seed, a trend needs 3",
 }
 CLAIMS = [CLAIM, TREND, NOT_MEASURED]
 
@@ -101,12 +101,12 @@ def test_every_claim_has_one_row_of_its_paper():
         "| G4 | trend, ours | \\|w\\| g ranks weights | mask counts | up to 14x; paper abstract |"
         " 1.235 [-0.5, 3] px, 3 seeds, wanted > 0 | inconclusive |",
         "| G6 | trend, ours | \\|w\\| g ranks weights | mask counts | up to 14x; paper abstract |"
-        " 1 seeds, a trend needs 3 | not testable at this scale |",
+        " 1 seed, a trend needs 3 | not testable at this scale |",
     ]
     assert page.index("## crisp") < page.index("| C1 ") < page.index("## egogestvid") < page.index("| G4 ")
     assert "of the scale\nlaptop on A CPU,\n2026-11-29." in page
 
 
 def test_what_was_not_decided_shows_no_value():
-    assert measured_cell(NOT_MEASURED) == "1 seeds, a trend needs 3"
+    assert measured_cell(NOT_MEASURED) == "1 seed, a trend needs 3"
     assert measured_cell(TREND | {"verdict": "data not available", "reason": "no source"}) == "no source"
