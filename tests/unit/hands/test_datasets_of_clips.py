@@ -245,3 +245,23 @@ def test_the_tone_curve_rises_and_keeps_middle_grey():
     assert curve[0] == 0
     assert 0.98 < curve[-1] <= 1
     assert tone_curve(np.float32(0.18)) == pytest.approx(1.055 * 0.18 ** (1 / 2.4) - 0.055, abs=0.01)
+
+
+def test_equal_frames_give_equal_videos_whatever_lies_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:240, :320]
+    pictures = [
+        np.stack(
+            [127 + 100 * np.sin((x + 7 * t) / (11 + c)) * np.cos((y - 5 * t) / 17) for c in range(3)], -1
+        )
+        + rng.normal(0, 8, (240, 320, 3))
+        for t in range(8)
+    ]
+    frames = [picture.clip(0, 255).astype(np.uint8) for picture in pictures]
+    found = set()
+    for _ in range(8):
+        junk = [rng.integers(0, 255, int(rng.integers(1000, 3_000_000)), np.uint8) for _ in range(5)]
+        compose_clips.write_video(tmp_path / "clip.mp4", frames, fps=8)
+        found.add((tmp_path / "clip.mp4").read_bytes())
+        del junk
+    assert len(found) == 1
