@@ -17,6 +17,7 @@ SKIN_SHARE = 0.65  # of a bone's skin that lies within its capsule
 CLOSE_M = 0.0005  # of a gap that counts as touching
 STEPS = 40  # of Gauss-Newton at most
 STEP_DEG = 8.0
+NUDGE_DEG = 0.05  # of one angle, for the slope
 # how far a finger's angles may go from the pose's as easily as 1 mm into flesh
 PULL_DEG = (14.0, 5.0, 14.0, 14.0)
 LOWEST_DEG, HIGHEST_DEG = (-20.0, -25.0, -15.0, -15.0), (95.0, 25.0, 110.0, 80.0)
@@ -68,10 +69,10 @@ def _closed(
     """Damped Gauss-Newton from `start`, (5, 4) degrees; no angle changes by more than STEP_DEG at once."""
     found, damping = start.copy(), 1e-3
     value = _residuals(rest, capsules, name, found, wanted, thumb=thumb)
-    each = 0.05 * np.eye(found.size).reshape(-1, *found.shape)
+    each = NUDGE_DEG * np.eye(found.size).reshape(-1, *found.shape)
     for _ in range(STEPS):
         there = _residuals(rest, capsules, name, found + each, wanted, thumb=thumb)
-        jacobian = (there - value).T / 0.05
+        jacobian = (there - value).T / NUDGE_DEG
         normal = jacobian.T @ jacobian
         step = np.linalg.solve(normal + damping * np.eye(len(normal)), jacobian.T @ value).reshape(5, 4)
         step *= min(1.0, STEP_DEG / max(float(np.abs(step).max()), 1e-9))

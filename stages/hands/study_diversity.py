@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         directions = rng.uniform(-np.pi, np.pi, len(names))
         before: dict[tuple[int, int], Views] = {}  # clip and place: the same for several counts
         for count in config.places:
-            standing = [(i, i % count) for i in range(len(own[: config.clips_trained]))]
+            standing = [(i, i % count) for i in range(min(config.clips_trained, len(own)))]
             for i, place in standing:
                 if (i, place) not in before:
                     chance = generator(seed, "diversity", i)
