@@ -48,7 +48,9 @@ def plot_errors(drawn: pd.DataFrame, ax: Axes) -> None:
     ax.set_xticks(drawn["places"], [str(n) for n in drawn["places"]])
     ax.set_ylim(0, None)
     ax.set_xlabel("training places, equal number of frames")
-    ax.set_ylabel(f"mean fingertip error (px of 320 x 240; std, {drawn['seeds'].iloc[0]} seeds)")
+    ax.set_ylabel(
+        f"mean fingertip error [px of 320 x 240]\nand its deviation over {drawn['seeds'].iloc[0]} seeds"
+    )
     ax.legend()
 
 

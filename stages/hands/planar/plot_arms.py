@@ -77,7 +77,7 @@ def plot_strips(strips: dict[str, np.ndarray], ax: Axes) -> None:
 def plot_errors(table: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     """Bars: mean over seeds, every seed a dot; returns what is drawn."""
     shown = table[table["test"].isin(TESTS) & (table["arm"] != "reference")]
-    arms = list(dict.fromkeys(table["arm"]))
+    arms = list(dict.fromkeys(shown["arm"]))
     width = 0.8 / len(arms)
     for i, arm in enumerate(arms):
         for j, test in enumerate(TESTS):
