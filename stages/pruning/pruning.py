@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stages.lib.core.errors import InputError
 from stages.lib.core.seeds import derive_seed
 from stages.lib.training.device import channels_last_, mixed_precision
-from stages.pruning.channels import remove_channels
+from stages.pruning.channels import ChannelPruner
 from stages.pruning.config import StudyConfig
 from stages.pruning.masks import (
     block_mask,
@@ -109,6 +109,7 @@ def prune(
     weights_before = layers_of(model).weights
     loop = _Loop(model, images, labels, tuning, device, advance)
     masks, history = Masks(), []
+    channels = ChannelPruner(model, images[:1]) if recipe is not None and recipe.kind == "channel" else None
     chance = torch.Generator().manual_seed(derive_seed(tuning.seed, "scores") % 2**31)
     if recipe is not None:
         gradients = loop.gradients(*(others if recipe.other_classes and others else (images, labels)))
@@ -117,8 +118,8 @@ def prune(
             now = tuning.sparsity_after(number, goal)
             if recipe.other_classes and others and number:
                 gradients = loop.gradients(*others)
-            if recipe.kind == "channel":
-                remove_channels(model, gradients, keep=int((1 - now) * weights_before), example=images[:1])
+            if channels is not None:
+                channels.shrink(gradients, keep=int((1 - now) * weights_before))
                 loop.rebuild()
             else:
                 masks = draw_masks(loop.layers, gradients, recipe, now, masks, chance)

@@ -12,6 +12,7 @@ from torch import nn
 from stages.lib.core.errors import InputError
 from stages.lib.training.evaluate import restricted
 from stages.pruning import prune_for_classes
+from stages.pruning.channels import ChannelPruner
 from stages.pruning.config import ABLATIONS, ARMS, StudyConfig
 from stages.pruning.network import layers_of
 from stages.pruning.pruning import Tuning, prune
@@ -156,6 +157,29 @@ def test_removed_channels_leave_a_smaller_network_that_still_runs(trained):
         found.model.left[0].out_channels == found.model.right.out_channels == found.model.hidden.in_features
     )
     assert found.model(images[:3]).shape == (3, 6)
+
+
+def test_removed_channels_leave_every_layer_an_eighth_however_much_is_asked_for():
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 64, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(64, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 6),
+    )  # fmt: skip
+    pruner = ChannelPruner(model, torch.zeros(1, 1, 16, 16))
+    whole, widths = layers_of(model).weights, []
+    for share in (0.3, 0.0):  # over two rounds: the floor is one of the whole network
+        gradients = {
+            name: torch.ones_like(module.weight) for name, module in layers_of(model).modules.items()
+        }
+        # one channel of the layer in the middle counts: without a floor it alone would be left
+        gradients["2"][1:] = 1e-3
+        gradients["4"][:, 1:] = 1e-3
+        pruner.shrink(gradients, keep=int(share * whole))
+        widths.append([module.weight.shape[0] for module in layers_of(model).modules.values()])
+        assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 6)
+    assert layers_of(model).weights < 0.3 * whole
+    assert widths[0][1] < 24
+    assert all(left >= floor for left, floor in zip(widths[1], (2, 8, 4, 6), strict=True))
+    assert widths[1][1] == 8
 
 
 def test_answers_among_the_users_classes_alone():
