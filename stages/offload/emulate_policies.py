@@ -21,7 +21,7 @@ import torch
 from stages.lib.core.artifacts import atomic_path
 from stages.lib.core.commands import from_json
 from stages.lib.core.errors import run
-from stages.lib.core.measurements import Measurement, device_record, finite, write_measurements
+from stages.lib.core.measurements import Measurement, device_record, finite, over_seeds, write_measurements
 from stages.lib.core.progress import Progress
 from stages.lib.nets.moe import MoeLM
 from stages.offload.config import EmulationConfig, TraceConfig
@@ -127,7 +127,6 @@ def measurements(table: pd.DataFrame) -> list[Measurement]:
     rejected = int(((table["overruns"] > 0) & ~table["free"]).sum())
     case = kept.groupby(["policy", "text"])
     off = case["emulated_ms"].median() / case["simulated_ms"].first() - 1
-    worst = float(off.abs().max()) if len(off) else float("inf")
     control = table[table["free"]]
     beside = {"runs kept": len(kept), "runs rejected for overruns": rejected, "cases": len(off)}
     return [
@@ -135,9 +134,10 @@ def measurements(table: pd.DataFrame) -> list[Measurement]:
             claim="D4a", value=float(kept["out_of_order"].sum()), unit="1", n=int(kept["pairs"].sum()),
             controls=finite(beside | {"dependencies removed": float(control["out_of_order"].sum())}),
         ),
-        Measurement(
-            claim="D4b", value=worst, unit="1", n=len(kept),
-            controls=finite(beside | {f"mean, {p}": float(v) for p, v in off.groupby(level="policy").mean().items()}),
+        # a sample is a text here: no model is trained for this, and what varies is routing and the machine
+        over_seeds(
+            "D4b", off.abs().groupby(level="text").max(), unit="1", n=len(kept),
+            controls=beside | {f"mean, {p}": float(v) for p, v in off.groupby(level="policy").mean().items()},
         ),
     ]  # fmt: skip
 

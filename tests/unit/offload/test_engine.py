@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from stages.lib.nets.moe import KeyValueCache
 from stages.offload import time_policies
-from stages.offload.emulate_policies import out_of_order
+from stages.offload.emulate_policies import measurements, out_of_order
 from stages.offload.engine import ReadText, decode, run_streams, run_threads
 from stages.offload.machines import MACHINES, Costs, costs_of
 from stages.offload.operations import duration_ms, timeline
@@ -168,6 +168,24 @@ def test_threads_keep_the_order_of_the_timeline_and_without_dependencies_do_not(
     free = np.zeros(keep)
     assert out_of_order(start, free)[0] == 0
     assert out_of_order(start, -start)[0] > 0.5 * pairs
+
+
+def test_a_text_counts_with_its_worst_policy_and_runs_with_overruns_do_not_count():
+    table = pd.DataFrame(
+        {"policy": policy, "text": text, "free": False, "simulated_ms": 100.0, "emulated_ms": 100.0 * (1 + off),
+         "overruns": overruns, "out_of_order": 0, "pairs": 10}
+        for policy, late in (("fiddler", 0.02), ("daop", -0.04))
+        for text in (0, 7, 9)
+        for off, overruns in ((late, 0), (late, 0), (0.5, 1))
+    )  # fmt: skip
+    free = {"free": True, "out_of_order": 6}
+    by_claim = {found.claim: found for found in measurements(pd.concat([table, table[:1].assign(**free)]))}
+    worst = by_claim["D4b"]
+    assert [(sample.seed, sample.value) for sample in worst.samples] == [
+        (text, pytest.approx(0.04)) for text in (0, 7, 9)
+    ]
+    assert (worst.n, worst.controls["runs rejected for overruns"]) == (12, 6)
+    assert (by_claim["D4a"].value, by_claim["D4a"].controls["dependencies removed"]) == (0, 6)
 
 
 def test_a_failing_operation_ends_the_run_with_its_error(small):
