@@ -3,8 +3,9 @@
 python -m workflow.lib.record_run [--scale laptop] [--run FOLDER] [--compare]
 
 Kept below results/recorded: SCALE/claims.json, SCALE/digests.json with a digest of every output, and timings.json with
-the seconds of every job. Digests leave out what tells when, where and how fast (TIMED, MEASURED), so that two runs on
-machines of one kind have the same; what else differs was timed itself, or was computed by another kind of processor.
+the seconds of every job. Digests leave out what tells when, where, how fast and in how much memory (TIMED, MEASURED), so
+that two runs on machines of one kind have the same; what else differs was timed itself, or was computed by another kind
+of processor.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from workflow.lib.settings import ROOT
 # files and folders that hold nothing else
 TIMED = {"logs", "benchmarks", "times.csv", "report.html", "claims.md", "claims.json"}
 # columns of tables and keys of JSON
-MEASURED = {"cpu_s", "gather_s", "quantise_s", "device", "recorded"}
+MEASURED = {"cpu_s", "gather_s", "quantise_s", "peak_gib", "device", "recorded"}
 
 
 def main(argv: list[str] | None = None) -> None:
