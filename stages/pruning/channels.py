@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stages.pruning.network import layers_of
 
-STEPS = 120  # from the whole network to its floor
+STEPS = 120  # to a hundredth of all channels, unless what is wanted, or the floor, comes first
 # of every layer's channels stay: without a floor, layers of single channels cost plain networks whole classes; with a
 # higher one, what the branches of residual networks may not give is taken from their trunk
 FLOOR = 1 / 16
